@@ -1,0 +1,151 @@
+#pragma once
+
+#include <creel/runtime/deadline.hpp>
+#include <creel/runtime/error.hpp>
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+namespace creel {
+
+namespace detail {
+class ThreadRecord;
+}
+class ThreadContainer;
+
+/// Java's Thread.State. to_string gives Java's spelling, "TIMED_WAITING".
+enum class ThreadState : std::uint8_t { New, Runnable, Blocked, Waiting, TimedWaiting, Terminated };
+std::string_view to_string(ThreadState state) noexcept;
+
+/// What kind of wait a thread is in: decides the words of its dump.
+enum class WaitKind : std::uint8_t {
+  Parking,       ///< LockSupport::park and all built on it: "parking to wait for"
+  MonitorEnter,  ///< Monitor::lock: "waiting to lock", state BLOCKED
+  MonitorWait,   ///< Monitor::wait: "waiting on"
+  Sleeping,      ///< Thread::sleep
+  Joining,       ///< Thread::join
+  External,      ///< a foreign wait announced by blocking(): a system call, another process
+};
+
+/// A thread with a name, a state and an interrupt flag that thread dumps show; Java's java.lang.Thread.
+///
+/// A Thread is a handle: copies name the same thread, and dropping the last one neither joins nor detaches anything.
+/// A thread that is not a daemon should be joined before main ends.
+///
+///     creel::Thread worker = creel::Thread::of_platform().name("decode-", 0).start([] { … });
+///     worker.join();
+///
+/// Memory effects: what a thread did before start() happens before everything in the new thread; everything in a
+/// thread happens before join() on it returns. interrupt() happens before the interrupted thread sees it.
+class Thread {
+ public:
+  class Builder;
+
+  /// Threads of the operating system, with a native stack each.
+  static Builder of_platform();
+  /// Virtual threads: scheduled on a few carrier threads; a blocking call of creel's parks the virtual thread and
+  /// frees its carrier.
+  static Builder of_virtual();
+
+  /// An empty handle; only assignment and operator bool are defined on it.
+  Thread() noexcept = default;
+  explicit operator bool() const noexcept { return record_ != nullptr; }
+
+  /// The calling thread. A thread that creel did not start is adopted on first use under its kernel name.
+  static Thread current();
+  static std::string current_name();
+  /// Gives the calling foreign thread a name and lists it in dumps until it ends.
+  static Thread adopt_current(std::string name);
+
+  std::uint64_t id() const noexcept;
+  std::string name() const;
+  void set_name(std::string name);
+  bool is_virtual() const noexcept;
+  bool is_daemon() const noexcept;
+  int priority() const noexcept;
+  ThreadState state() const noexcept;
+  bool is_alive() const noexcept;
+
+  /// Sets the interrupt flag and wakes the thread from any interruptible wait of creel's, which then throws
+  /// InterruptedError and clears the flag (LockSupport::park only returns). No effect on a thread that has ended.
+  void interrupt() const;
+  bool is_interrupted() const noexcept;
+  /// Tests and clears the calling thread's interrupt flag.
+  static bool interrupted() noexcept;
+
+  /// Waits until the thread has ended. Returns false if `deadline` passes first.
+  /// Throws InterruptedError. Joining oneself is an Error.
+  bool join(Deadline deadline = {}) const;
+
+  /// Blocks the calling thread at least until `deadline`. Throws InterruptedError.
+  static void sleep(Deadline deadline);
+  /// Offers the processor to another thread (a virtual one: to another virtual thread).
+  static void yield() noexcept;
+
+  friend bool operator==(const Thread& a, const Thread& b) noexcept { return a.record_ == b.record_; }
+
+  /// For the runtime's own parts.
+  explicit Thread(std::shared_ptr<detail::ThreadRecord> record) noexcept : record_(std::move(record)) {}
+  const std::shared_ptr<detail::ThreadRecord>& record() const noexcept { return record_; }
+
+ private:
+  std::shared_ptr<detail::ThreadRecord> record_;
+};
+
+using UncaughtExceptionHandler = std::function<void(const Thread&, std::exception_ptr)>;
+/// Makes named, unstarted-then-started threads for executors.
+using ThreadFactory = std::function<Thread(std::function<void()>)>;
+
+/// Collects a thread's properties, then starts it. start() may be called again: the counter of name(prefix, n) goes on.
+class Thread::Builder {
+ public:
+  Builder& name(std::string name);
+  /// Names of the form `prefix` + counter, counting from `start`.
+  Builder& name(std::string prefix, std::uint64_t start);
+  Builder& daemon(bool on = true);
+  /// 1 (least) to 10; 5 by default. Shown in dumps; the operating system gets it where the process may set it.
+  Builder& priority(int priority);
+  /// Bytes of native stack; 0 means the system's default (8 MiB). For a virtual thread its own stack, 64 KiB by default.
+  Builder& stack_size(std::size_t bytes);
+  Builder& uncaught_exception_handler(UncaughtExceptionHandler handler);
+  /// The executor or scope under which dumps list the thread.
+  Builder& container(std::shared_ptr<ThreadContainer> container);
+
+  /// Starts a thread that runs `body`. Throws Error naming the limit if the system gives no more threads.
+  Thread start(std::function<void()> body);
+  /// As start, but `body` gets a stop_token that interrupt() also requests to stop.
+  Thread start(std::function<void(std::stop_token)> body);
+  /// A factory that makes threads as this builder is now. The factory may be called from several threads.
+  ThreadFactory factory() const;
+
+ private:
+  friend class Thread;
+  struct Options;
+  std::shared_ptr<Options> options_;
+};
+
+/// Says what the calling thread works on, in one line that stands under its name in every dump, until the end of the
+/// scope, when the line before it comes back.
+///
+///     creel::Activity activity{"stage decode, item 000123 of train-000000.tar"};
+///
+/// Costs a copy of at most 119 bytes (longer text is cut); takes no lock. Use on the thread that made it.
+class Activity {
+ public:
+  explicit Activity(std::string_view text) noexcept;
+  ~Activity();
+  Activity(const Activity&) = delete;
+  Activity& operator=(const Activity&) = delete;
+  /// Replaces this scope's line.
+  void set(std::string_view text) noexcept;
+
+ private:
+  char previous_[120];
+};
+
+}  // namespace creel
