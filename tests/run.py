@@ -132,7 +132,7 @@ def run_test(test, options, logs):
     seconds = time.monotonic() - started
     left = end_session(process.pid)
     died = ending(code, timed_out, test.limit)
-    if test.is_doctest:
+    if test.is_doctest or progress.exists():
         cases_of(progress, outcome, died)
         if not died and code != 0 and not outcome.failed:
             outcome.failed.append(f"(the binary) exit code {code}")

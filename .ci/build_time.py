@@ -1,0 +1,30 @@
+#!/usr/bin/env python3
+"""Prints what a build cost, from ninja's log: CPU seconds (one compilation is one thread) and the slowest sources.
+
+    .ci/build_time.py BUILD_DIR
+
+Exit code 1 over 1,200 seconds in all or 30 in one source, the point where waiting for the compiler decides how one works.
+Compilations that ccache answered are in the log with the little they took.
+"""
+import pathlib
+import sys
+
+ALL_LIMIT, ONE_LIMIT = 1200.0, 30.0
+
+
+def main(build):
+    seconds = {}
+    for line in (pathlib.Path(build) / ".ninja_log").read_text().splitlines()[1:]:
+        start, end, _, output, _ = line.split("\t")
+        seconds[output] = (int(end) - int(start)) / 1000  # the last entry of an output is its last build
+    objects = {output: took for output, took in seconds.items() if output.endswith(".o")}
+    total = sum(objects.values())
+    slowest = sorted(objects.items(), key=lambda item: -item[1])[:8]
+    print(f"build: {len(objects)} sources, {total:.0f} CPU s in all (limit {ALL_LIMIT:.0f})")
+    for output, took in slowest:
+        print(f"  {took:6.1f} s  {output.replace('CMakeFiles/', '').removesuffix('.o')}")
+    return 1 if total > ALL_LIMIT or (slowest and slowest[0][1] > ONE_LIMIT) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Runs the README's commands on a machine that has nothing: a minimal Debian 12 in a folder, made by mmdebstrap from this
+# machine's own package sources. Your own machine has things that a user's has not; this one has not.
+#
+#   tests/fresh_machine.sh                          ./creelw run examples/configs/clip_digits.yaml, then ./creelw test
+#   tests/fresh_machine.sh 'COMMAND' ['COMMAND'…]   other commands, in a clone of HEAD
+#
+# Needs root and mmdebstrap, takes as long as the downloads and the build (20 minutes on 2 cores) and 8 GB under TMPDIR.
+# KEEP=1 keeps the folder. The last line says what passed.
+set -euo pipefail
+
+source_dir=$(git -C "$(dirname "$(readlink -f "$0")")" rev-parse --show-toplevel)
+[[ $EUID == 0 ]] || { echo "fresh_machine: needs root, for chroot and mounts" >&2; exit 3; }
+command -v mmdebstrap >/dev/null || { echo "fresh_machine: run: apt-get install -y mmdebstrap" >&2; exit 3; }
+
+# In a mount and process namespace of our own: whatever ends this script takes the mounts and all processes with it.
+if [[ ${1:-} != --inside ]]; then
+  work=$(mktemp -d "${TMPDIR:-/tmp}/creel-fresh.XXXXXX")
+  trap '[[ -n ${KEEP:-} ]] || rm -rf --one-file-system "$work"' EXIT
+  unshare --mount --pid --fork --kill-child "$(readlink -f "$0")" --inside "$work" "$@"
+  exit
+fi
+work=$2
+shift 2
+machine=$work/machine
+(($#)) || set -- './creelw run examples/configs/clip_digits.yaml' './creelw test'
+
+say() { printf '\n=== %s\n' "$*"; }
+
+say "a minimal Debian in $machine"
+sources=$(find /etc/apt -maxdepth 2 \( -name 'debian.sources' -o -name 'sources.list' \) -size +0)
+mmdebstrap --quiet --variant=minbase --skip=check/empty bookworm "$machine" $sources
+mount -t proc proc "$machine/proc"
+mount -t sysfs -o ro sysfs "$machine/sys"
+mount --rbind /dev "$machine/dev"
+mount -t tmpfs -o mode=1777 shm "$machine/dev/shm"
+
+# How this machine reaches the network, and nothing else of it.
+cp --remove-destination /etc/resolv.conf /etc/hosts "$machine/etc/"
+cp -r /etc/apt/apt.conf.d /etc/apt/auth.conf.d "$machine/etc/apt/" 2>/dev/null || true
+[[ ! -e /etc/pip.conf ]] || cp /etc/pip.conf "$machine/etc/"
+network=()
+while IFS= read -r name; do network+=("$name=${!name}"); done < <(compgen -e | grep -E '^(PIP_.*|https?_proxy|no_proxy|HTTPS?_PROXY|NO_PROXY)$' || true)
+for file in "${SSL_CERT_FILE:-}" "${PIP_CERT:-}"; do
+  [[ -z $file || ! -e $file ]] || install -D -m 644 "$file" "$machine$file"
+done
+
+git clone -q "$source_dir" "$machine/home/creel"
+on_machine() {
+  chroot "$machine" /usr/bin/env -i "${network[@]}" HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
+    ${CI:+CI=$CI} bash -c "cd /home/creel && $1" </dev/null
+}
+
+passed=0 failed=0
+for command; do
+  say "$command"
+  started=$SECONDS
+  code=0
+  on_machine "$command" || code=$?
+  say "$command: exit code $code after $((SECONDS - started)) s"
+  if ((code == 0)); then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+done
+
+say "the same commands again, with the network cut off"
+for command; do
+  [[ $command == *' run '* ]] && command+=" --overwrite"
+  started=$SECONDS
+  code=0
+  unshare --net bash -c "ip link set lo up 2>/dev/null; $(declare -f on_machine); $(declare -p machine network); on_machine $(printf %q "$command")" \
+    >"$work/offline.log" 2>&1 || code=$?
+  ((code == 0)) || tail -n 40 "$work/offline.log"
+  say "$command: exit code $code after $((SECONDS - started)) s"
+  if ((code == 0)); then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+done
+echo "$passed passed, $failed failed"
+((failed == 0))
