@@ -28,8 +28,8 @@ machine=$work/machine
 say() { printf '\n=== %s\n' "$*"; }
 
 say "a minimal Debian in $machine"
-sources=$(find /etc/apt -maxdepth 2 \( -name 'debian.sources' -o -name 'sources.list' \) -size +0)
-mmdebstrap --quiet --variant=minbase --skip=check/empty bookworm "$machine" $sources
+mapfile -t sources < <(find /etc/apt -maxdepth 2 \( -name 'debian.sources' -o -name 'sources.list' \) -size +0)
+mmdebstrap --quiet --variant=minbase --skip=check/empty bookworm "$machine" "${sources[@]}"
 mount -t proc proc "$machine/proc"
 mount -t sysfs -o ro sysfs "$machine/sys"
 mount --rbind /dev "$machine/dev"
