@@ -142,11 +142,11 @@ def run_test(test, options, logs):
         outcome.passed.append(test.name)
     elif code == SKIPPED:
         last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
-        outcome.skipped.append(f"{test.name}: {last[0]}")
+        outcome.skipped.append(last[0])
     else:
-        outcome.failed.append(f"{test.name}: {died or f'exit code {code}'}")
+        outcome.failed.append(died or f"exit code {code}")
     if left and not timed_out:
-        outcome.failed.append(f"{test.name}: left {left} process{'es' if left > 1 else ''} running")
+        outcome.failed.append(f"left {left} process{'es' if left > 1 else ''} running")
     shutil.rmtree(folder, ignore_errors=True)
     show(test, outcome, seconds, log, options)
     return outcome
