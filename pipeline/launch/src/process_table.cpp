@@ -1,0 +1,104 @@
+#include <creel/pipeline/launch/process_table.hpp>
+#include <creel/runtime/atomic_file.hpp>
+#include <creel/runtime/unique_fd.hpp>
+
+#include <fcntl.h>
+#include <nlohmann/json.hpp>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <iterator>
+#include <string>
+
+namespace creel::pipeline {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::filesystem::path table_file(const std::filesystem::path& run_dir) { return run_dir / "processes.json"; }
+
+Json to_json(const ProcessIdentity& process) {
+  return {{"pid", process.pid}, {"start_ticks", process.start_ticks}};
+}
+
+ProcessIdentity identity_from(const Json& json) {
+  return {json.at("pid").get<pid_t>(), json.at("start_ticks").get<std::uint64_t>()};
+}
+
+std::string user_name() {
+  passwd entry{};
+  passwd* found = nullptr;
+  char buffer[4096];
+  if (::getpwuid_r(::geteuid(), &entry, buffer, sizeof buffer, &found) == 0 && found != nullptr)
+    return found->pw_name;
+  return std::to_string(::geteuid());
+}
+
+// Unlinks `name` in the folder if this user owns it; unlink itself never follows a link.
+void unlink_own(int folder, const std::string& name) noexcept {
+  struct stat status {};
+  if (::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || status.st_uid != ::geteuid())
+    return;
+  ::unlinkat(folder, name.c_str(), 0);
+}
+
+}  // namespace
+
+std::optional<ProcessIdentity> ProcessIdentity::of(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  // The name in field 2 may hold blanks and brackets: count from its last bracket. A zombie has no threads to
+  // speak to.
+  std::size_t at = text.rfind(')');
+  if (at == std::string::npos || at + 2 >= text.size() || text[at + 2] == 'Z' || text[at + 2] == 'X')
+    return std::nullopt;
+  constexpr int kFieldsToStartTime = 20;
+  for (int field = 0; field < kFieldsToStartTime && at != std::string::npos; ++field)
+    at = text.find(' ', at + 1);
+  if (at == std::string::npos) return std::nullopt;
+  return ProcessIdentity{pid, std::strtoull(text.c_str() + at, nullptr, 10)};
+}
+
+bool ProcessIdentity::is_alive() const {
+  const auto now = of(pid);
+  return now && now->start_ticks == start_ticks;
+}
+
+void ProcessTable::write(const std::filesystem::path& run_dir) const {
+  Json json{{"launcher", to_json(launcher)}, {"ranks", Json::array()}};
+  for (const ProcessIdentity& rank : ranks) json["ranks"].push_back(to_json(rank));
+  write_file_atomically(table_file(run_dir), json.dump(2) + "\n");
+}
+
+std::optional<ProcessTable> ProcessTable::read(const std::filesystem::path& run_dir) {
+  std::ifstream file(table_file(run_dir));
+  if (!file) return std::nullopt;
+  try {
+    const Json json = Json::parse(file);
+    ProcessTable table{identity_from(json.at("launcher")), {}};
+    for (const Json& rank : json.at("ranks")) table.ranks.push_back(identity_from(rank));
+    return table;
+  } catch (const Json::exception&) {
+    return std::nullopt;
+  }
+}
+
+void ProcessTable::remove(const std::filesystem::path& run_dir) noexcept {
+  std::error_code ignored;
+  std::filesystem::remove(table_file(run_dir), ignored);
+}
+
+void remove_leftovers(pid_t pid) noexcept {
+  constexpr int kFolder = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  const UniqueFd tmp(::open("/tmp", kFolder));
+  if (!tmp) return;
+  const std::string number = std::to_string(pid);
+  unlink_own(tmp.get(), ".java_pid" + number);
+  unlink_own(tmp.get(), ".java_pid" + number + ".tmp");
+  const UniqueFd perf_data(::openat(tmp.get(), ("hsperfdata_" + user_name()).c_str(), kFolder));
+  if (perf_data) unlink_own(perf_data.get(), number);
+}
+
+}  // namespace creel::pipeline
