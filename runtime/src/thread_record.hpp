@@ -1,6 +1,8 @@
 #pragma once
 
+#include <creel/runtime/detail/wait_queue.hpp>
 #include <creel/runtime/thread.hpp>
+#include <creel/runtime/thread_container.hpp>
 
 #include <sys/types.h>
 
@@ -11,15 +13,19 @@
 #include <ctime>
 #include <memory>
 #include <mutex>
+#include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
-// What the runtime knows of a thread, laid out so that a dump can read it at any moment without stopping the thread.
+// What the runtime knows of a thread, laid out so that a dump can read it at any moment without stopping the
+// thread.
 //
-// Everything that a dump reads is an atomic (relaxed unless a comment says otherwise) and stands under one of two
-// sequence counters: ParkSite::epoch and ActivityText::epoch. A reader copies, then checks that the counter did not
-// move. Pointers into user objects (a lock, a channel) may dangle by the time they are followed; they are only ever
-// read through safe_read() (process_vm_readv on ourselves), which fails instead of faulting.
+// Everything that a dump reads is an atomic (relaxed unless a comment says otherwise) and stands under one of
+// two sequence counters: ParkSite::epoch and ActivityText::epoch. A reader copies, then checks that the
+// counter did not move. Pointers into user objects (a lock, a channel) may dangle by the time they are
+// followed; they are only ever read through safe_read() (process_vm_readv on ourselves), which fails instead
+// of faulting.
 
 namespace creel::detail {
 
@@ -31,20 +37,22 @@ struct Registers {
 /// Where, on what and since when a thread is parked. epoch is odd while it is; the fields are valid then.
 struct ParkSite {
   std::atomic<std::uint64_t> epoch{0};
-  Registers registers;  // written by call_published() before epoch turns odd (release); stable until it is even again
-  std::atomic<const void*> object{nullptr};        // identity of what is waited for: <0x…> in the dump
-  std::atomic<const char*> type{nullptr};          // static string: "creel::ReentrantLock"
-  std::atomic<const char*> name{nullptr};          // NUL-terminated, may live in the object; nullptr: none
-  std::atomic<const std::atomic<std::uint64_t>*> owner{nullptr};  // id of the owning thread, in the object; nullptr: none
+  Registers registers;  // written by call_published() before epoch turns odd (release); stable until it is
+                        // even again
+  std::atomic<const void*> object{nullptr};  // identity of what is waited for: <0x…> in the dump
+  std::atomic<const char*> type{nullptr};    // static string: "creel::ReentrantLock"
+  std::atomic<const char*> name{nullptr};    // NUL-terminated, may live in the object; nullptr: none
+  std::atomic<const std::atomic<std::uint64_t>*> owner{
+      nullptr};  // id of the owning thread, in the object; nullptr: none
   std::atomic<WaitKind> kind{WaitKind::Parking};
   std::atomic<bool> timed{false};
-  std::atomic<std::int64_t> since_ns{0};           // CLOCK_MONOTONIC
+  std::atomic<std::int64_t> since_ns{0};  // CLOCK_MONOTONIC
 };
 
 /// What the thread works on, one line of text, set by Activity. Written by its own thread only.
 struct ActivityText {
-  static constexpr std::size_t kCapacity = 120;  // with the counter: two cache lines
-  std::atomic<std::uint64_t> epoch{0};           // odd while being written
+  static constexpr std::size_t kCapacity = 120;                   // with the counter: two cache lines
+  std::atomic<std::uint64_t> epoch{0};                            // odd while being written
   std::array<std::atomic<std::uint64_t>, kCapacity / 8> words{};  // text in words so that reads are atomic
 
   void set(std::string_view text) noexcept;
@@ -55,28 +63,48 @@ struct ActivityText {
 struct HeldLock {
   std::atomic<const void*> object{nullptr};
   std::atomic<const char*> type{nullptr};
-  std::atomic<std::uintptr_t> stack_pointer{0};  // in the frame that locked: places `- locked` under that frame
-  std::atomic<bool> monitor{false};              // a Monitor (`- locked`) or an ownable synchronizer (jstack -l)
+  std::atomic<const char*> name{nullptr};  // NUL-terminated, lives in the lock; nullptr: none
+  std::atomic<std::uintptr_t> stack_pointer{
+      0};                            // the locking frame's, at its call: places `- locked` under it
+  std::atomic<bool> monitor{false};  // a Monitor (`- locked`) or an ownable synchronizer (jstack -l)
+};
+
+/// A place in a WaitQueue or a condition's list. It lies in the record, not on the stack: a thread waits in
+/// one queue at a time, and nobody but its own thread may point into the stack of a parked virtual thread.
+struct WaitNode {
+  WaitNode* previous = nullptr;
+  WaitNode* next = nullptr;
+  ThreadRecord* thread = nullptr;
+  std::atomic<bool> notified{false};  // of a condition
 };
 
 class ThreadRecord : public std::enable_shared_from_this<ThreadRecord> {
  public:
-  static constexpr std::size_t kHeldShown = 16;
+  static constexpr std::size_t kHeldShown = 8;
 
-  std::uint64_t id = 0;                  // Java's thread id: small, never used twice
-  bool is_virtual = false;
-  bool adopted = false;                  // not started by creel
+  explicit ThreadRecord(bool is_virtual);  // takes the next id
+  virtual ~ThreadRecord() = default;
+  ThreadRecord(const ThreadRecord&) = delete;
+  ThreadRecord& operator=(const ThreadRecord&) = delete;
+
+  const std::uint64_t id;  // Java's thread id: small, never used twice
+  const std::atomic<std::uint64_t>
+      id_word;  // the same as Blocker::owner wants it: whoever joins waits for this thread
+  const bool is_virtual;
+  bool adopted = false;  // not started by creel
   std::atomic<bool> daemon{false};
-  std::atomic<int> priority{5};          // 1..10, as Java's; shown, and mapped to nice where allowed
-  std::atomic<pid_t> os_tid{0};          // 0 before start, after the end, and for an unmounted virtual thread
+  std::atomic<int> priority{5};  // 1..10, as Java's; shown, and mapped to nice where allowed
+  std::atomic<pid_t> os_tid{0};  // 0 before start, after the end, and for an unmounted virtual thread
   std::atomic<ThreadState> state{ThreadState::New};
   std::atomic<bool> interrupted{false};
-  std::atomic<std::uint32_t> permit{0};  // LockSupport's token: 1 = unpark() came first. Futex word of platform threads
-  std::int64_t started_ns = 0;           // CLOCK_MONOTONIC
-  std::uintptr_t stack_low = 0;          // [low, high) of the native stack, or of the virtual thread's own
+  // LockSupport's token, the futex word of platform threads.
+  static constexpr std::uint32_t kNoPermit = 0, kPermit = 1, kParked = 2;
+  std::atomic<std::uint32_t> permit{kNoPermit};
+  std::int64_t started_ns = 0;   // CLOCK_MONOTONIC
+  std::uintptr_t stack_low = 0;  // [low, high) of the native stack, or of the virtual thread's own
   std::uintptr_t stack_high = 0;
-  std::atomic<std::uint64_t> carrier{0}; // id of the platform thread a virtual one is mounted on; 0 if none
-  std::atomic<std::uint64_t> carrying{0};// id of the virtual thread that this carrier runs; 0 if none
+  std::atomic<std::uint64_t> carrier{0};   // id of the platform thread a virtual one is mounted on; 0 if none
+  std::atomic<std::uint64_t> carrying{0};  // id of the virtual thread that this carrier runs; 0 if none
 
   alignas(64) ParkSite park_site;
   ActivityText activity;
@@ -89,15 +117,60 @@ class ThreadRecord : public std::enable_shared_from_this<ThreadRecord> {
   void set_name(std::string name);
   std::shared_ptr<ThreadContainer::Node> container;  // executor or scope it belongs to; null: root
 
-  void push_held(const void* object, const char* type, bool monitor) noexcept;
-  void pop_held(const void* object) noexcept;
+  /// Remembers a lock that the calling thread (the record's own) has just taken.
+  void push_held(const void* object, const char* type, const char* name, bool monitor,
+                 std::uintptr_t stack_pointer) noexcept {
+    const std::uint32_t count = held_count.load(std::memory_order_relaxed);
+    if (count < kHeldShown) {
+      HeldLock& slot = held[count];
+      slot.object.store(object, std::memory_order_relaxed);
+      slot.type.store(type, std::memory_order_relaxed);
+      slot.name.store(name, std::memory_order_relaxed);
+      slot.stack_pointer.store(stack_pointer, std::memory_order_relaxed);
+      slot.monitor.store(monitor, std::memory_order_relaxed);
+    }
+    held_count.store(count + 1, std::memory_order_release);  // a reader that sees the count sees the slot
+  }
+  /// Forgets it; returns the stack pointer it was pushed with (0: it was not among those shown).
+  std::uintptr_t pop_held(const void* object) noexcept {
+    const std::uint32_t count = held_count.load(std::memory_order_relaxed);
+    if (count > 0 && count <= kHeldShown &&
+        held[count - 1].object.load(std::memory_order_relaxed) == object) {
+      held_count.store(count - 1, std::memory_order_relaxed);
+      return held[count - 1].stack_pointer.load(std::memory_order_relaxed);
+    }
+    return pop_held_slow(object);
+  }
+
+  /// Tests and clears the interrupt flag; the record's own thread.
+  bool take_interrupt() noexcept {
+    return interrupted.load(std::memory_order_relaxed) &&
+           interrupted.exchange(false, std::memory_order_seq_cst);
+  }
+
+  WaitNode wait_node;  // in a WaitQueue
+  WaitNode
+      condition_node;  // in a condition's list; the thread may stand in both while it takes its lock again
+  WaitQueue joiners;
+  std::stop_source stopper{std::nostopstate};  // with a state if the thread's body takes a stop_token
+
+  /// The last act of a thread: TERMINATED, off the registry, joiners woken. The record may be gone
+  /// afterwards.
+  void end() noexcept;
 
  private:
+  friend class ThreadRegistry;
+  std::uintptr_t pop_held_slow(const void* object) noexcept;
+
   mutable std::mutex name_lock_;  // a plain mutex: below everything that could be dumped
   std::string name_;
+  std::shared_ptr<ThreadRecord> self_;  // set while registered: a live thread needs no handle
+  ThreadRecord* previous_ = nullptr;
+  ThreadRecord* next_ = nullptr;
 };
 
-/// All live threads; a record leaves it when its thread ends. The dump copies the list under its lock.
+/// All live threads; a record leaves it when its thread ends. Sharded by id: virtual threads come and go by
+/// the million. After fork() the child's holds the forking thread alone.
 class ThreadRegistry {
  public:
   static ThreadRegistry& instance() noexcept;
@@ -106,8 +179,16 @@ class ThreadRegistry {
   std::vector<std::shared_ptr<ThreadRecord>> snapshot() const;
   std::shared_ptr<ThreadRecord> find(std::uint64_t id) const;
 
-  struct Counts { std::uint64_t live = 0, peak = 0, started = 0, daemon = 0; };
+  /// Platform threads; virtual_live counts the virtual ones.
+  struct Counts {
+    std::uint64_t live = 0, peak = 0, started = 0, daemon = 0, virtual_live = 0;
+  };
   Counts counts() const noexcept;
+
+ private:
+  struct State;
+  ThreadRegistry();
+  State* state_;  // never freed: threads may end after the last static destructor
 };
 
 /// The calling thread's record; adopts a foreign thread under its kernel name (`comm`) on first use.
@@ -115,10 +196,21 @@ class ThreadRegistry {
 [[gnu::noinline]] ThreadRecord& current_record() noexcept;
 /// The same without adopting: nullptr for a thread that creel has not met. Async-signal-safe.
 [[gnu::noinline]] ThreadRecord* current_record_or_null() noexcept;
+/// Makes `record` what current_record() gives on this thread: a carrier mounts and unmounts its virtual
+/// threads so.
+[[gnu::noinline]] void set_current_record(ThreadRecord* record) noexcept;
+/// Makes `record` the calling thread's until the thread's last destructor has run, which calls record->end().
+void attach_record_to_thread(const std::shared_ptr<ThreadRecord>& record) noexcept;
 
-/// Stores the caller's return address, stack pointer and callee-saved registers in `registers`, then tail-calls
-/// `wait(argument)`. While that runs, the caller's frame and all above it do not change, so that another thread can
-/// copy the live stack [rsp, high) and unwind it from these registers.
+/// The calling function's caller's stack pointer at the call, for push_held().
+[[gnu::always_inline]] inline std::uintptr_t caller_stack_pointer() noexcept {
+  // Frame pointers are on: saved rbp and the return address lie between.
+  return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) + 2 * sizeof(void*);
+}
+
+/// Stores the caller's return address, stack pointer and callee-saved registers in `registers`, then
+/// tail-calls `wait(argument)`. While that runs, the caller's frame and all above it do not change, so that
+/// another thread can copy the live stack [rsp, high) and unwind it from these registers.
 extern "C" void creel_call_published(Registers* registers, void (*wait)(void*), void* argument);
 
 /// Copies `size` bytes from an address of our own that may be unmapped; false instead of a fault.

@@ -34,22 +34,23 @@ enum class WaitKind : std::uint8_t {
 
 /// A thread with a name, a state and an interrupt flag that thread dumps show; Java's java.lang.Thread.
 ///
-/// A Thread is a handle: copies name the same thread, and dropping the last one neither joins nor detaches anything.
-/// A thread that is not a daemon should be joined before main ends.
+/// A Thread is a handle: copies name the same thread, and dropping the last one neither joins nor detaches
+/// anything. A thread that is not a daemon should be joined before main ends.
 ///
 ///     creel::Thread worker = creel::Thread::of_platform().name("decode-", 0).start([] { … });
 ///     worker.join();
 ///
-/// Memory effects: what a thread did before start() happens before everything in the new thread; everything in a
-/// thread happens before join() on it returns. interrupt() happens before the interrupted thread sees it.
+/// Memory effects: what a thread did before start() happens before everything in the new thread; everything
+/// in a thread happens before join() on it returns. interrupt() happens before the interrupted thread sees
+/// it.
 class Thread {
  public:
   class Builder;
 
   /// Threads of the operating system, with a native stack each.
   static Builder of_platform();
-  /// Virtual threads: scheduled on a few carrier threads; a blocking call of creel's parks the virtual thread and
-  /// frees its carrier.
+  /// Virtual threads: scheduled on a few carrier threads; a blocking call of creel's parks the virtual thread
+  /// and frees its carrier.
   static Builder of_virtual();
 
   /// An empty handle; only assignment and operator bool are defined on it.
@@ -72,7 +73,8 @@ class Thread {
   bool is_alive() const noexcept;
 
   /// Sets the interrupt flag and wakes the thread from any interruptible wait of creel's, which then throws
-  /// InterruptedError and clears the flag (LockSupport::park only returns). No effect on a thread that has ended.
+  /// InterruptedError and clears the flag (LockSupport::park only returns). No effect on a thread that has
+  /// ended.
   void interrupt() const;
   bool is_interrupted() const noexcept;
   /// Tests and clears the calling thread's interrupt flag.
@@ -101,16 +103,19 @@ using UncaughtExceptionHandler = std::function<void(const Thread&, std::exceptio
 /// Makes named, unstarted-then-started threads for executors.
 using ThreadFactory = std::function<Thread(std::function<void()>)>;
 
-/// Collects a thread's properties, then starts it. start() may be called again: the counter of name(prefix, n) goes on.
+/// Collects a thread's properties, then starts it. start() may be called again: the counter of name(prefix,
+/// n) goes on.
 class Thread::Builder {
  public:
   Builder& name(std::string name);
   /// Names of the form `prefix` + counter, counting from `start`.
   Builder& name(std::string prefix, std::uint64_t start);
   Builder& daemon(bool on = true);
-  /// 1 (least) to 10; 5 by default. Shown in dumps; the operating system gets it where the process may set it.
+  /// 1 (least) to 10; 5 by default. Shown in dumps; the operating system gets it where the process may set
+  /// it.
   Builder& priority(int priority);
-  /// Bytes of native stack; 0 means the system's default (8 MiB). For a virtual thread its own stack, 64 KiB by default.
+  /// Bytes of native stack; 0 means the system's default (8 MiB). For a virtual thread its own stack, 64 KiB
+  /// by default.
   Builder& stack_size(std::size_t bytes);
   Builder& uncaught_exception_handler(UncaughtExceptionHandler handler);
   /// The executor or scope under which dumps list the thread.
@@ -129,8 +134,8 @@ class Thread::Builder {
   std::shared_ptr<Options> options_;
 };
 
-/// Says what the calling thread works on, in one line that stands under its name in every dump, until the end of the
-/// scope, when the line before it comes back.
+/// Says what the calling thread works on, in one line that stands under its name in every dump, until the end
+/// of the scope, when the line before it comes back.
 ///
 ///     creel::Activity activity{"stage decode, item 000123 of train-000000.tar"};
 ///

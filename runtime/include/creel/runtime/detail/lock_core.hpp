@@ -1,0 +1,80 @@
+#pragma once
+
+#include <creel/runtime/detail/wait_queue.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+namespace creel::detail {
+
+/// The waiters of one condition, in order; guarded by the lock that the condition belongs to.
+struct ConditionList {
+  WaitNode* head = nullptr;
+  WaitNode* tail = nullptr;
+
+  void append(WaitNode& node) noexcept;
+  void remove(WaitNode& node) noexcept;
+};
+
+/// The reentrant lock with a known owner under Monitor and ReentrantLock.
+///
+/// Taking and giving it back costs a compare-and-swap each when nobody else wants it. Unlocking wakes the
+/// longest waiting thread but does not hand over: a thread that comes by may take the lock first (unless
+/// fair), which keeps the lock busy while the woken one is on its way. notify() wakes nobody: the notified
+/// threads are woken when the lock is free again, since they could do nothing before.
+class LockCore {
+ public:
+  /// `type` is a static string; a monitor is BLOCKED in dumps where other locks are WAITING.
+  LockCore(const char* type, bool monitor, bool fair, std::string name)
+      : type_(type), monitor_(monitor), fair_(fair), name_(std::move(name)) {}
+  ~LockCore();
+  LockCore(const LockCore&) = delete;
+  LockCore& operator=(const LockCore&) = delete;
+
+  /// `stack_pointer`: of the frame that locks, see caller_stack_pointer().
+  WaitOutcome lock(std::uintptr_t stack_pointer, Deadline deadline, Interruptible interruptible);
+  bool try_lock(std::uintptr_t stack_pointer) noexcept;
+  void unlock();
+
+  /// Gives the lock up, waits to be notified, takes the lock again (whatever the outcome).
+  WaitOutcome wait(ConditionList& list, const Blocker& blocker, Deadline deadline,
+                   Interruptible interruptible);
+  void notify_one(ConditionList& list);
+  void notify_all(ConditionList& list);
+
+  bool is_fair() const noexcept { return fair_; }
+  bool is_locked() const noexcept { return word_.load(std::memory_order_relaxed) != kFree; }
+  bool is_held_by_current_thread() const noexcept;
+  /// How many times the calling thread has taken it; 0 if it does not hold it.
+  std::uint32_t hold_count() const noexcept;
+  std::uint32_t queue_length() const noexcept { return queue_.size(); }
+  const std::atomic<std::uint64_t>& owner() const noexcept { return owner_; }
+  const char* name() const noexcept { return name_.empty() ? nullptr : name_.c_str(); }
+  const char* type() const noexcept { return type_; }
+  /// Throws Error if the calling thread does not hold the lock.
+  ThreadRecord& check_owner(const char* operation) const;
+
+ private:
+  static constexpr std::uint32_t kFree = 0, kLocked = 1,
+                                 kContended = 2;  // kContended: locked, and somebody waits
+
+  bool take() noexcept;
+  WaitOutcome lock_contended(Deadline deadline, Interruptible interruptible) noexcept;
+  void took(ThreadRecord& self, std::uint32_t holds, std::uintptr_t stack_pointer) noexcept;
+  void release() noexcept;
+  void release_notified() noexcept;
+
+  std::atomic<std::uint32_t> word_{kFree};
+  std::uint32_t holds_ = 0;              // the owner's
+  std::atomic<std::uint64_t> owner_{0};  // id of the thread that holds it; 0: none
+  ConditionList notified_;               // to be woken when the lock is free; the owner's
+  WaitQueue queue_;
+  const char* type_;
+  bool monitor_;
+  bool fair_;
+  std::string name_;
+};
+
+}  // namespace creel::detail

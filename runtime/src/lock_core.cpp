@@ -1,0 +1,192 @@
+#include "thread_record.hpp"
+
+#include <creel/runtime/detail/lock_core.hpp>
+#include <creel/runtime/error.hpp>
+#include <creel/runtime/lock_support.hpp>
+
+#include <array>
+#include <memory>
+#include <thread>
+
+namespace creel::detail {
+
+void ConditionList::append(WaitNode& node) noexcept {
+  node.next = nullptr;
+  node.previous = tail;
+  (tail != nullptr ? tail->next : head) = &node;
+  tail = &node;
+}
+
+void ConditionList::remove(WaitNode& node) noexcept {
+  (node.previous != nullptr ? node.previous->next : head) = node.next;
+  (node.next != nullptr ? node.next->previous : tail) = node.previous;
+}
+
+LockCore::~LockCore() { CREEL_ASSERT(queue_.empty(), "a lock was destroyed while threads wait for it"); }
+
+bool LockCore::take() noexcept {
+  std::uint32_t free = kFree;
+  // acquire: what the last owner did happens before.
+  return word_.load(std::memory_order_relaxed) == kFree &&
+         word_.compare_exchange_strong(free, kLocked, std::memory_order_acquire, std::memory_order_relaxed);
+}
+
+void LockCore::took(ThreadRecord& self, std::uint32_t holds, std::uintptr_t stack_pointer) noexcept {
+  owner_.store(self.id, std::memory_order_relaxed);
+  holds_ = holds;
+  self.push_held(this, type_, name(), monitor_, stack_pointer);
+}
+
+WaitOutcome LockCore::lock(std::uintptr_t stack_pointer, Deadline deadline, Interruptible interruptible) {
+  ThreadRecord& self = current_record();
+  if (interruptible == Interruptible::Yes && self.take_interrupt()) return WaitOutcome::Interrupted;
+  if (owner_.load(std::memory_order_relaxed) == self.id) {  // only this thread can have written that
+    ++holds_;
+    return WaitOutcome::Met;
+  }
+  if ((fair_ && !queue_.empty()) || !take()) {
+    const WaitOutcome outcome = lock_contended(deadline, interruptible);
+    if (outcome != WaitOutcome::Met) return outcome;
+  }
+  took(self, 1, stack_pointer);
+  return WaitOutcome::Met;
+}
+
+WaitOutcome LockCore::lock_contended(Deadline deadline, Interruptible interruptible) noexcept {
+  // Most locks are held for less than the two switches that a park costs; with one processor the owner cannot
+  // go on while we spin.
+  static const int spins = std::thread::hardware_concurrency() > 1 ? 50 : 0;
+  if (!fair_) {
+    for (int i = 0; i < spins && queue_.empty(); ++i) {
+      if (take()) return WaitOutcome::Met;
+      cpu_relax();
+    }
+  }
+  const Blocker blocker{this, type_, name(), &owner_, monitor_ ? WaitKind::MonitorEnter : WaitKind::Parking};
+  return queue_.await(blocker, deadline, interruptible, WaitQueue::Order::Head, [this] {
+    // Taken as contended, since others may stand behind; the release then looks.
+    for (std::uint32_t seen = word_.load(std::memory_order_relaxed); seen != kContended;) {
+      if (word_.compare_exchange_weak(seen, kContended, std::memory_order_acquire,
+                                      std::memory_order_relaxed)) {
+        return seen == kFree;
+      }
+    }
+    return false;
+  });
+}
+
+bool LockCore::try_lock(std::uintptr_t stack_pointer) noexcept {
+  ThreadRecord& self = current_record();
+  if (owner_.load(std::memory_order_relaxed) == self.id) {
+    ++holds_;
+    return true;
+  }
+  if (!take()) return false;
+  took(self, 1, stack_pointer);
+  return true;
+}
+
+void LockCore::unlock() {
+  ThreadRecord& self = check_owner("unlock");
+  if (--holds_ > 0) return;
+  self.pop_held(this);
+  release();
+}
+
+// Nothing of ours is touched once the next owner could be in, since it may destroy the lock: see WaitQueue.
+void LockCore::release() noexcept {
+  owner_.store(0, std::memory_order_relaxed);
+  if (notified_.head != nullptr) return release_notified();
+  std::uint32_t seen = kLocked;
+  if (word_.compare_exchange_strong(seen, kFree, std::memory_order_release, std::memory_order_relaxed))
+    return;
+  queue_.change_and_wake_one([this](bool) { word_.store(kFree, std::memory_order_release); });
+}
+
+void LockCore::release_notified() noexcept {
+  // A few are kept alive until the lock is free, since they may then take it, leave and end before we wake
+  // them; of a crowd, those beyond are woken while the lock is still held, where none of them can leave.
+  std::array<std::shared_ptr<ThreadRecord>, 8> threads;
+  std::size_t count = 0;
+  for (WaitNode* node = notified_.head; node != nullptr;) {
+    ThreadRecord& thread = *node->thread;
+    node = node->next;
+    if (count < threads.size()) {
+      threads[count++] = thread.shared_from_this();
+    } else {
+      LockSupport::unpark(thread);
+    }
+  }
+  notified_ = {};
+  queue_.change_and_wake_one([this](bool) { word_.store(kFree, std::memory_order_release); });
+  for (std::size_t i = 0; i < count; ++i) LockSupport::unpark(*threads[i]);
+}
+
+WaitOutcome LockCore::wait(ConditionList& list, const Blocker& blocker, Deadline deadline,
+                           Interruptible interruptible) {
+  ThreadRecord& self = check_owner("wait");
+  if (interruptible == Interruptible::Yes && self.take_interrupt()) return WaitOutcome::Interrupted;
+  WaitNode& node = self.condition_node;
+  node.notified.store(false, std::memory_order_relaxed);
+  list.append(node);
+  const std::uint32_t holds = holds_;
+  const std::uintptr_t stack_pointer = self.pop_held(this);
+  release();
+
+  WaitOutcome outcome = WaitOutcome::Met;
+  bool interrupted_meanwhile = false;
+  while (!node.notified.load(std::memory_order_acquire)) {
+    if (self.interrupted.load(std::memory_order_relaxed)) {
+      if (interruptible == Interruptible::Yes) {
+        outcome = WaitOutcome::Interrupted;
+        break;
+      }
+      interrupted_meanwhile = self.take_interrupt();
+    }
+    if (deadline.expired()) {
+      outcome = WaitOutcome::TimedOut;
+      break;
+    }
+    LockSupport::park(blocker, deadline);
+  }
+
+  if (!take()) lock_contended(Deadline::never(), Interruptible::No);
+  took(self, holds, stack_pointer);
+  if (interrupted_meanwhile) self.interrupted.store(true, std::memory_order_seq_cst);
+  if (node.notified.load(std::memory_order_relaxed))
+    return WaitOutcome::Met;  // a notify came first: it must not be lost
+  list.remove(node);
+  if (outcome == WaitOutcome::Interrupted) self.take_interrupt();
+  return outcome;
+}
+
+void LockCore::notify_one(ConditionList& list) {
+  check_owner("notify");
+  WaitNode* node = list.head;
+  if (node == nullptr) return;
+  list.remove(*node);
+  notified_.append(*node);
+  node->notified.store(true, std::memory_order_release);
+}
+
+void LockCore::notify_all(ConditionList& list) {
+  check_owner("notify");
+  while (list.head != nullptr) notify_one(list);
+}
+
+bool LockCore::is_held_by_current_thread() const noexcept {
+  return owner_.load(std::memory_order_relaxed) == current_record().id;
+}
+
+std::uint32_t LockCore::hold_count() const noexcept { return is_held_by_current_thread() ? holds_ : 0; }
+
+ThreadRecord& LockCore::check_owner(const char* operation) const {
+  ThreadRecord& self = current_record();
+  if (owner_.load(std::memory_order_relaxed) != self.id) [[unlikely]] {
+    throw Error(std::string(type_) + (name_.empty() ? "" : " \"" + name_ + "\"") + ": " + operation +
+                " by thread \"" + self.name() + "\", which does not hold it");
+  }
+  return self;
+}
+
+}  // namespace creel::detail

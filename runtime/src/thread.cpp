@@ -1,0 +1,108 @@
+#include "native_thread.hpp"
+#include "thread_record.hpp"
+
+#include <creel/runtime/lock_support.hpp>
+#include <creel/runtime/thread.hpp>
+#include <creel/runtime/thread_container.hpp>
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace creel {
+
+using detail::ThreadRecord;
+using detail::WaitOutcome;
+
+std::string_view to_string(ThreadState state) noexcept {
+  constexpr std::array<std::string_view, 6> kNames{"NEW",     "RUNNABLE",      "BLOCKED",
+                                                   "WAITING", "TIMED_WAITING", "TERMINATED"};
+  return kNames[static_cast<std::size_t>(state)];
+}
+
+Thread Thread::current() { return Thread(detail::current_record().shared_from_this()); }
+std::string Thread::current_name() { return detail::current_record().name(); }
+
+Thread Thread::adopt_current(std::string name) {
+  Thread self = current();
+  self.set_name(std::move(name));
+  return self;
+}
+
+std::uint64_t Thread::id() const noexcept { return record_->id; }
+std::string Thread::name() const { return record_->name(); }
+bool Thread::is_virtual() const noexcept { return record_->is_virtual; }
+bool Thread::is_daemon() const noexcept { return record_->daemon.load(std::memory_order_relaxed); }
+int Thread::priority() const noexcept { return record_->priority.load(std::memory_order_relaxed); }
+ThreadState Thread::state() const noexcept { return record_->state.load(std::memory_order_acquire); }
+
+void Thread::set_name(std::string name) {
+  const pid_t tid = record_->os_tid.load(std::memory_order_relaxed);
+  // Not the first thread's: its kernel name is the process's in ps and top.
+  if (!record_->is_virtual && tid != 0 && tid != ::getpid()) detail::set_kernel_name(tid, name);
+  record_->set_name(std::move(name));
+}
+
+bool Thread::is_alive() const noexcept {
+  const ThreadState now = state();
+  return now != ThreadState::New && now != ThreadState::Terminated;
+}
+
+void Thread::interrupt() const {
+  if (state() == ThreadState::Terminated) return;
+  record_->interrupted.store(true, std::memory_order_seq_cst);
+  LockSupport::unpark(*record_);
+  record_->stopper.request_stop();  // last: its callbacks run here and may take long
+}
+
+bool Thread::is_interrupted() const noexcept { return record_->interrupted.load(std::memory_order_acquire); }
+
+bool Thread::interrupted() noexcept {
+  return detail::current_record().interrupted.exchange(false, std::memory_order_acq_rel);
+}
+
+bool Thread::join(Deadline deadline) const {
+  if (record_.get() == &detail::current_record())
+    throw Error("a thread cannot join itself: it would wait for ever");
+  const auto ended = [this] { return state() == ThreadState::Terminated; };
+  if (ended() && !detail::current_record().interrupted.load(std::memory_order_relaxed)) return true;
+  const std::string name = record_->name();
+  const Blocker blocker{record_.get(), "creel::Thread", name.c_str(), &record_->id_word, WaitKind::Joining};
+  switch (record_->joiners.await(blocker, deadline, detail::Interruptible::Yes, detail::WaitQueue::Order::Any,
+                                 ended)) {
+    case WaitOutcome::Met:
+      return true;
+    case WaitOutcome::TimedOut:
+      return false;
+    case WaitOutcome::Interrupted:
+      break;
+  }
+  throw InterruptedError("interrupted while joining thread \"" + name + "\"");
+}
+
+void Thread::sleep(Deadline deadline) {
+  const Blocker blocker{nullptr, "creel::Thread", nullptr, nullptr, WaitKind::Sleeping};
+  for (;;) {
+    if (interrupted()) throw InterruptedError("interrupted while sleeping");
+    if (deadline.expired()) return;
+    LockSupport::park(blocker, deadline);
+  }
+}
+
+void Thread::yield() noexcept { ::sched_yield(); }
+
+Activity::Activity(std::string_view text) noexcept : previous_{} {
+  static_assert(sizeof previous_ == detail::ActivityText::kCapacity);
+  const std::string before = detail::current_record().activity.get();
+  std::memcpy(previous_, before.data(), std::min(before.size(), sizeof previous_ - 1));
+  set(text);
+}
+
+Activity::~Activity() { set(previous_); }
+
+void Activity::set(std::string_view text) noexcept { detail::current_record().activity.set(text); }
+
+}  // namespace creel

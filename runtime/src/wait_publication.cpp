@@ -1,0 +1,117 @@
+#include "wait_publication.hpp"
+
+#include "native_thread.hpp"
+
+namespace creel::detail {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+struct PublishedWait {
+  ThreadRecord& self;
+  const Blocker& blocker;
+  bool timed;
+  void (*wait)(void*);
+  void* argument;
+};
+
+void open_site(ParkSite& site) noexcept {
+  site.epoch.store(site.epoch.load(kRelaxed) + 1,
+                   std::memory_order_release);  // registers and fields are in place
+}
+
+void close_site(ParkSite& site) noexcept {
+  site.epoch.store(site.epoch.load(kRelaxed) + 1, std::memory_order_release);
+  std::atomic_thread_fence(std::memory_order_release);  // the next wait's fields come after
+}
+
+ThreadState state_of(WaitKind kind, bool timed) noexcept {
+  if (kind == WaitKind::MonitorEnter) return ThreadState::Blocked;
+  return timed ? ThreadState::TimedWaiting : ThreadState::Waiting;
+}
+
+// Closes the site when a wait throws (a blocking() body may) as when it returns.
+class OpenSite {
+ public:
+  explicit OpenSite(const PublishedWait& wait) noexcept : self_(wait.self) {
+    ParkSite& site = self_.park_site;
+    site.object.store(wait.blocker.object, kRelaxed);
+    site.type.store(wait.blocker.type, kRelaxed);
+    site.name.store(wait.blocker.name, kRelaxed);
+    site.owner.store(wait.blocker.owner, kRelaxed);
+    site.kind.store(wait.blocker.kind, kRelaxed);
+    site.timed.store(wait.timed, kRelaxed);
+    site.since_ns.store(monotonic_ns(), kRelaxed);
+    open_site(site);
+    self_.state.store(state_of(wait.blocker.kind, wait.timed), kRelaxed);
+    auto& count = wait.blocker.kind == WaitKind::MonitorEnter ? self_.blocked_count : self_.waited_count;
+    count.store(count.load(kRelaxed) + 1, kRelaxed);  // one writer
+  }
+  ~OpenSite() {
+    self_.state.store(ThreadState::Runnable, kRelaxed);
+    close_site(self_.park_site);
+  }
+  OpenSite(const OpenSite&) = delete;
+  OpenSite& operator=(const OpenSite&) = delete;
+
+ private:
+  ThreadRecord& self_;
+};
+
+void wait_published(void* argument) {
+  const PublishedWait& wait = *static_cast<PublishedWait*>(argument);
+  const OpenSite open{wait};
+  wait.wait(wait.argument);
+}
+
+// The site of an outer wait, put aside while an inner one uses it.
+class OuterWait {
+ public:
+  explicit OuterWait(ThreadRecord& self) noexcept
+      : self_(self), state_(self.state.load(kRelaxed)), registers_(self.park_site.registers) {
+    const ParkSite& site = self.park_site;
+    blocker_ = {site.object.load(kRelaxed), site.type.load(kRelaxed), site.name.load(kRelaxed),
+                site.owner.load(kRelaxed), site.kind.load(kRelaxed)};
+    timed_ = site.timed.load(kRelaxed);
+    since_ns_ = site.since_ns.load(kRelaxed);
+    close_site(self.park_site);
+  }
+  ~OuterWait() {
+    ParkSite& site = self_.park_site;
+    site.registers = registers_;
+    site.object.store(blocker_.object, kRelaxed);
+    site.type.store(blocker_.type, kRelaxed);
+    site.name.store(blocker_.name, kRelaxed);
+    site.owner.store(blocker_.owner, kRelaxed);
+    site.kind.store(blocker_.kind, kRelaxed);
+    site.timed.store(timed_, kRelaxed);
+    site.since_ns.store(since_ns_, kRelaxed);
+    open_site(site);
+    self_.state.store(state_, kRelaxed);
+  }
+  OuterWait(const OuterWait&) = delete;
+  OuterWait& operator=(const OuterWait&) = delete;
+
+ private:
+  ThreadRecord& self_;
+  ThreadState state_;
+  Registers registers_;
+  Blocker blocker_;
+  bool timed_ = false;
+  std::int64_t since_ns_ = 0;
+};
+
+}  // namespace
+
+void run_published(ThreadRecord& self, const Blocker& blocker, bool timed, void (*wait)(void*),
+                   void* argument) {
+  PublishedWait published{self, blocker, timed, wait, argument};
+  if (self.park_site.epoch.load(kRelaxed) % 2 == 0) [[likely]] {
+    creel_call_published(&self.park_site.registers, wait_published, &published);
+    return;
+  }
+  const OuterWait outer{self};
+  creel_call_published(&self.park_site.registers, wait_published, &published);
+}
+
+}  // namespace creel::detail

@@ -1,0 +1,254 @@
+#include "thread_record.hpp"
+
+#include <creel/runtime/lock_support.hpp>
+#include <creel/runtime/thread.hpp>
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+using namespace std::chrono_literals;
+using creel::Thread;
+using creel::ThreadState;
+
+namespace {
+
+// Waits for another thread to get somewhere that only polling can see (a state, a count).
+template <typename Predicate>
+bool eventually(Predicate predicate) {
+  const creel::Deadline deadline = 20s;
+  while (!predicate()) {
+    if (deadline.expired()) return false;
+    Thread::yield();
+  }
+  return true;
+}
+
+}  // namespace
+
+TEST_CASE("a platform thread has a name, an id and a state that follow its life") {
+  std::atomic<bool> go{false};
+  std::string seen_name;
+  Thread thread = Thread::of_platform().name("decode-", 3).start([&] {
+    seen_name = Thread::current_name();
+    creel::Blocker blocker{.object = &go, .type = "test"};
+    while (!go) creel::LockSupport::park(blocker);
+  });
+  CHECK(thread.name() == "decode-3");
+  CHECK(thread.id() != Thread::current().id());
+  CHECK_FALSE(thread.is_virtual());
+  CHECK(eventually([&] { return thread.state() == ThreadState::Waiting; }));
+  CHECK(thread.is_alive());
+  go = true;
+  creel::LockSupport::unpark(thread);
+  CHECK(thread.join());
+  CHECK(seen_name == "decode-3");
+  CHECK(thread.state() == ThreadState::Terminated);
+  CHECK_FALSE(thread.is_alive());
+  CHECK(creel::detail::ThreadRegistry::instance().find(thread.id()) == nullptr);
+}
+
+TEST_CASE("names count on through a factory; unnamed threads get Java's names") {
+  const creel::ThreadFactory factory = Thread::of_platform().name("pool-", 7).factory();
+  Thread first = factory([] {});
+  Thread second = factory([] {});
+  CHECK(first.name() == "pool-7");
+  CHECK(second.name() == "pool-8");
+  Thread unnamed = Thread::of_platform().start([] {});
+  CHECK(unnamed.name().rfind("Thread-", 0) == 0);
+  for (const Thread& thread : {first, second, unnamed}) thread.join();
+}
+
+TEST_CASE("a park is published with its blocker, registers and time") {
+  std::atomic<bool> go{false};
+  Thread thread = Thread::of_platform().start([&] {
+    while (!go) creel::LockSupport::park({.object = &go, .type = "creel::Test", .name = "gate"}, 1h);
+  });
+  const creel::detail::ParkSite& site = thread.record()->park_site;
+  REQUIRE(eventually([&] { return site.epoch.load(std::memory_order_acquire) % 2 == 1; }));
+  CHECK(thread.state() == ThreadState::TimedWaiting);
+  CHECK(site.object.load() == &go);
+  CHECK(std::string(site.name.load()) == "gate");
+  CHECK(site.timed.load());
+  CHECK(site.registers.rsp > thread.record()->stack_low);
+  CHECK(site.registers.rsp < thread.record()->stack_high);
+  // The return address lies in this program, just below the frame's own stack.
+  std::uint64_t return_address = 0;
+  CHECK(creel::detail::safe_read(reinterpret_cast<void*>(site.registers.rsp - 8), &return_address, 8));
+  CHECK(return_address == site.registers.rip);
+  go = true;
+  creel::LockSupport::unpark(thread);
+  thread.join();
+  CHECK(site.epoch.load() % 2 == 0);
+}
+
+TEST_CASE("unpark before park leaves one permit, and only one") {
+  Thread self = Thread::current();
+  const creel::Blocker blocker{};
+  creel::LockSupport::unpark(self);
+  creel::LockSupport::unpark(self);
+  creel::LockSupport::park(blocker);  // returns at once
+  const auto before = creel::Deadline::Clock::now();
+  creel::LockSupport::park(blocker, 20ms);
+  CHECK(creel::Deadline::Clock::now() - before >= 20ms);
+}
+
+TEST_CASE("interrupt ends sleep, join and park, and the flag is cleared by what throws") {
+  Thread sleeper = Thread::of_platform().start([] {
+    CHECK_THROWS_AS(Thread::sleep(1h), creel::InterruptedError);
+    CHECK_FALSE(Thread::interrupted());
+    CHECK_THROWS_AS(Thread::sleep(creel::Deadline::never()), creel::InterruptedError);
+  });
+  Thread joiner =
+      Thread::of_platform().start([&] { CHECK_THROWS_AS(sleeper.join(), creel::InterruptedError); });
+  REQUIRE(eventually([&] { return sleeper.state() == ThreadState::TimedWaiting; }));
+  REQUIRE(eventually([&] { return joiner.state() == ThreadState::Waiting; }));
+  CHECK(joiner.record()->park_site.owner.load()->load() == sleeper.id());
+  joiner.interrupt();
+  CHECK(joiner.join(20s));
+  sleeper.interrupt();
+  REQUIRE(eventually([&] { return sleeper.state() == ThreadState::Waiting; }));
+  sleeper.interrupt();
+  CHECK(sleeper.join(20s));
+
+  Thread parked = Thread::of_platform().start([] {
+    while (!Thread::current().is_interrupted()) creel::LockSupport::park({});
+    CHECK(Thread::interrupted());
+    CHECK_FALSE(Thread::interrupted());
+  });
+  parked.interrupt();
+  CHECK(parked.join(20s));
+}
+
+TEST_CASE("interrupt asks the stop_token to stop") {
+  std::atomic<bool> stopped{false};
+  Thread thread = Thread::of_platform().start([&](std::stop_token token) {
+    while (!token.stop_requested()) Thread::yield();
+    stopped = true;
+  });
+  thread.interrupt();
+  CHECK(thread.join(20s));
+  CHECK(stopped);
+}
+
+TEST_CASE("join passes its deadline, and what the thread did is seen after it") {
+  std::vector<int> result;
+  std::atomic<bool> go{false};
+  Thread thread = Thread::of_platform().start([&] {
+    while (!go) Thread::yield();
+    result.assign(1000, 7);
+  });
+  CHECK_FALSE(thread.join(10ms));
+  go = true;
+  CHECK(thread.join());
+  CHECK(result == std::vector<int>(1000, 7));
+  CHECK_THROWS_AS(Thread::current().join(), creel::Error);
+}
+
+TEST_CASE("an uncaught exception goes to the handler, with its thread") {
+  std::string what;
+  Thread failing = Thread::of_platform()
+                       .name("failing")
+                       .uncaught_exception_handler([&](const Thread& thread, std::exception_ptr exception) {
+                         try {
+                           std::rethrow_exception(exception);
+                         } catch (const std::exception& error) {
+                           what = thread.name() + ": " + error.what();
+                         }
+                       })
+                       .start([] { throw std::runtime_error("no more tea"); });
+  failing.join();
+  CHECK(what == "failing: no more tea");
+}
+
+TEST_CASE("thread_locals are destroyed before join returns, and may still use the runtime") {
+  static std::atomic<std::uint64_t> seen{0};
+  struct AtEnd {
+    ~AtEnd() { seen = Thread::current().id(); }
+  };
+  Thread thread = Thread::of_platform().start([] {
+    thread_local AtEnd at_end;
+    (void)&at_end;
+  });
+  thread.join();
+  CHECK(seen == thread.id());
+}
+
+TEST_CASE("a foreign thread is adopted, listed while it lives and gone after") {
+  std::atomic<std::uint64_t> id{0};
+  std::atomic<bool> go{false};
+  std::thread foreign([&] {
+    id = Thread::adopt_current("foreign").id();
+    while (!go) Thread::yield();
+  });
+  REQUIRE(eventually([&] { return id != 0; }));
+  auto record = creel::detail::ThreadRegistry::instance().find(id);
+  REQUIRE(record != nullptr);
+  CHECK(record->name() == "foreign");
+  CHECK(record->adopted);
+  CHECK(record->os_tid > 0);
+  go = true;
+  foreign.join();
+  CHECK(creel::detail::ThreadRegistry::instance().find(id) == nullptr);
+  CHECK(record->state == ThreadState::Terminated);
+}
+
+TEST_CASE("the activity line nests and is cut, not torn") {
+  auto& text = creel::detail::current_record().activity;
+  {
+    creel::Activity outer{"stage decode"};
+    {
+      creel::Activity inner{std::string(300, 'x')};
+      CHECK(text.get() == std::string(119, 'x'));
+      inner.set("item 7");
+      CHECK(text.get() == "item 7");
+    }
+    CHECK(text.get() == "stage decode");
+  }
+  CHECK(text.get().empty());
+}
+
+TEST_CASE("an activity is read whole while it changes") {
+  std::atomic<bool> stop{false};
+  Thread writer = Thread::of_platform().start([&] {
+    creel::Activity activity{""};
+    for (std::size_t i = 0; !stop; ++i)
+      activity.set(std::string(1 + i % 100, static_cast<char>('a' + i % 26)));
+  });
+  for (int i = 0; i < 20000; ++i) {
+    const std::string line = writer.record()->activity.get();
+    if (!line.empty()) REQUIRE(line.find_first_not_of(line[0]) == std::string::npos);
+  }
+  stop = true;
+  writer.join();
+}
+
+TEST_CASE("wait_on returns for a changed word, a wake, a deadline and an interrupt") {
+  using Wake = creel::LockSupport::Wake;
+  std::atomic<std::uint32_t> word{5};
+  CHECK(creel::LockSupport::wait_on(word, 4, {}) == Wake::Changed);
+  CHECK(creel::LockSupport::wait_on(word, 5, {}, 10ms) == Wake::TimedOut);
+  std::atomic<Wake> wake{Wake::TimedOut};
+  Thread waiter = Thread::of_platform().start([&] { wake = creel::LockSupport::wait_on(word, 5, {}); });
+  REQUIRE(eventually([&] { return waiter.state() == ThreadState::Waiting; }));
+  word = 6;
+  creel::LockSupport::wake(word, 1);
+  CHECK(waiter.join(20s));
+  CHECK(wake == Wake::Changed);
+  Thread interrupted = Thread::of_platform().start([&] { wake = creel::LockSupport::wait_on(word, 6, {}); });
+  interrupted.interrupt();
+  CHECK(interrupted.join(20s));
+  CHECK(wake == Wake::Interrupted);
+}
+
+TEST_CASE("safe_read refuses what is not mapped") {
+  int value = 42;
+  int copy = 0;
+  CHECK(creel::detail::safe_read(&value, &copy, sizeof copy));
+  CHECK(copy == 42);
+  CHECK_FALSE(creel::detail::safe_read(reinterpret_cast<void*>(16), &copy, sizeof copy));
+}
