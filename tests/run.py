@@ -110,6 +110,7 @@ def run_test(test, options, logs):
     command = list(test.command)
     environment = {**os.environ, **test.environment}
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"creel-test-{test.name}-"))
+    folder.chmod(0o755)  # tests that change to another user still reach it
     progress = folder / ".progress"
     environment.update(TMPDIR=str(folder), CREEL_TEST_PROGRESS=str(progress))
     if test.is_doctest:
