@@ -17,7 +17,8 @@ def main(build):
     for line in (pathlib.Path(build) / ".ninja_log").read_text().splitlines()[1:]:
         start, end, _, output, _ = line.split("\t")
         seconds[output] = (int(end) - int(start)) / 1000  # the last entry of an output is its last build
-    objects = {output: took for output, took in seconds.items() if output.endswith(".o")}
+    # Objects of sources that are no more still have their entries.
+    objects = {output: took for output, took in seconds.items() if output.endswith(".o") and (pathlib.Path(build) / output).exists()}
     total = sum(objects.values())
     slowest = sorted(objects.items(), key=lambda item: -item[1])[:8]
     print(f"build: {len(objects)} sources, {total:.0f} CPU s in all (limit {ALL_LIMIT:.0f})")

@@ -1,5 +1,7 @@
-// Tells tests/run.py which test case runs, so that one that crashes or hangs is named and the others are still counted:
-// a line "start|pass|fail|skip<TAB>name" each to the file that CREEL_TEST_PROGRESS names.
+// Tells tests/run.py which test case runs, so that one that crashes or hangs is named and the others are
+// still counted: a line "start|pass|fail|skip<TAB>name" each to the file that CREEL_TEST_PROGRESS names.
+#include "creel_test/skip.hpp"
+
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -9,11 +11,10 @@
 #include <cstdlib>
 #include <string>
 
-#include "creel_test/skip.hpp"
-
 namespace {
 
-/// One write(2) a line and no buffer, so that nothing is lost in a crash and nothing is written twice after a fork.
+/// One write(2) a line and no buffer, so that nothing is lost in a crash and nothing is written twice after a
+/// fork.
 void report(const char* what, std::string text) {
   static const int file = [] {
     const char* path = std::getenv("CREEL_TEST_PROGRESS");
@@ -22,7 +23,8 @@ void report(const char* what, std::string text) {
   if (file < 0) return;
   std::replace(text.begin(), text.end(), '\n', ' ');
   const std::string line = std::string{what} + '\t' + text + '\n';
-  if (write(file, line.data(), line.size()) != static_cast<ssize_t>(line.size())) std::perror("CREEL_TEST_PROGRESS");
+  if (write(file, line.data(), line.size()) != static_cast<ssize_t>(line.size()))
+    std::perror("CREEL_TEST_PROGRESS");
 }
 
 bool skipped = false;
