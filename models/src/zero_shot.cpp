@@ -1,7 +1,6 @@
 #include <creel/models/functional.hpp>
 #include <creel/models/outputs.hpp>
 #include <creel/models/zero_shot.hpp>
-
 #include <creel/runtime/error.hpp>
 
 #include <algorithm>
@@ -21,7 +20,8 @@ at::Tensor embed_texts(const Model& model, const Tokenizer& tokenizer, const std
     const std::vector<std::int64_t> row = tokenizer.encode(text, context);
     ids.insert(ids.end(), row.begin(), row.end());
   }
-  const at::Tensor input = nn::view_of(ids.data(), {static_cast<std::int64_t>(texts.size()), context}, at::kLong);
+  const at::Tensor input =
+      nn::view_of(ids.data(), {static_cast<std::int64_t>(texts.size()), context}, at::kLong);
   return model.forward({{names::input_ids, input}}).at(names::text_embeds);
 }
 
@@ -29,14 +29,16 @@ at::Tensor embed_texts(const Model& model, const Tokenizer& tokenizer, const std
 
 std::string fill_prompt(const std::string& prompt, const std::string& class_name) {
   std::string text = prompt;
-  for (std::size_t at = text.find(kPlace); at != std::string::npos; at = text.find(kPlace, at + class_name.size())) {
+  for (std::size_t at = text.find(kPlace); at != std::string::npos;
+       at = text.find(kPlace, at + class_name.size())) {
     text.replace(at, kPlace.size(), class_name);
   }
   return text;
 }
 
-at::Tensor class_embeddings(const Model& model, const Tokenizer& tokenizer, std::span<const std::string> classes,
-                            std::span<const std::string> templates, std::int64_t context) {
+at::Tensor class_embeddings(const Model& model, const Tokenizer& tokenizer,
+                            std::span<const std::string> classes, std::span<const std::string> templates,
+                            std::int64_t context) {
   if (classes.empty() || templates.empty()) {
     throw Error("zero-shot classification needs evaluate.classes and evaluate.prompts", ErrorCode::Config);
   }

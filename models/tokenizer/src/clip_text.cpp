@@ -10,6 +10,8 @@
 #include <array>
 #include <cstdlib>
 #include <memory>
+#include <span>
+#include <utility>
 
 namespace creel::models::detail {
 
@@ -67,14 +69,18 @@ std::string compose(const std::string& text) {
   return {reinterpret_cast<const char*>(composed), static_cast<std::size_t>(length)};
 }
 
-/// Length of the special token or contraction that `text` starts with; 0 if none.
-std::size_t fixed_word(std::string_view text) {
-  constexpr std::array<std::string_view, 9> words{start_token, end_token, "'s",  "'t", "'re",
-                                                  "'ve",       "'m",      "'ll", "'d"};
-  for (const std::string_view word : words) {
-    if (text.starts_with(word)) return word.size();
+/// The pieces of the fixed word that `text` starts with: a contraction is one; a special token's spelling,
+/// which only text in capitals still has here, is three. None if it starts with no such word.
+std::span<const std::string_view> fixed_word(std::string_view text) {
+  static constexpr std::array<std::string_view, 7> contractions{"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
+  static constexpr std::array<std::string_view, 3> start{"<|", "startoftext", "|>"};
+  static constexpr std::array<std::string_view, 3> end{"<|", "endoftext", "|>"};
+  if (text.starts_with(start_token)) return start;
+  if (text.starts_with(end_token)) return end;
+  for (const std::string_view& word : contractions) {
+    if (text.starts_with(word)) return {&word, 1};
   }
-  return 0;
+  return {};
 }
 
 }  // namespace
@@ -118,11 +124,12 @@ std::string normalize(std::string_view text) {
 std::vector<std::string_view> split_words(std::string_view text) {
   std::vector<std::string_view> words;
   while (!text.empty()) {
-    if (const std::size_t length = fixed_word(text)) {
-      words.push_back(text.substr(0, length));
-      text.remove_prefix(length);
-      continue;
+    const std::span<const std::string_view> fixed = fixed_word(text);
+    for (const std::string_view piece : fixed) {
+      words.push_back(text.substr(0, piece.size()));
+      text.remove_prefix(piece.size());
     }
+    if (!fixed.empty()) continue;
     auto [c, length] = next_code_point(text);
     const Kind kind = kind_of(c);
     if (kind == Kind::Letter || kind == Kind::Other) {
