@@ -21,12 +21,12 @@ struct StageInfo {
 /// costs that item.
 struct Hooks {
   /// A stage's first worker is about to begin. Throwing ends the run.
-  std::function<void(const StageInfo&)> stage_started;
+  std::function<void(const StageInfo&)> stage_started = {};
   /// A stage's last worker has ended well. Throwing ends the run.
-  std::function<void(const StageInfo&, const StageStats&)> stage_ended;
+  std::function<void(const StageInfo&, const StageStats&)> stage_ended = {};
   /// A stage answered `item` with a Failure: it is left out and counted. Throwing ends the run, for instance
   /// when there are too many. Without this hook the drop is logged.
-  std::function<void(const StageInfo&, const std::string& item, const Failure&)> item_dropped;
+  std::function<void(const StageInfo&, const std::string& item, const Failure&)> item_dropped = {};
 };
 
 }  // namespace creel::scheduler
