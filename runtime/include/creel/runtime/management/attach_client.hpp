@@ -1,0 +1,41 @@
+#pragma once
+
+#include <creel/runtime/deadline.hpp>
+
+#include <sys/types.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+// The other side of Diagnostics: what jstack, jcmd and jps do, without a JDK. Works on JVMs as well.
+
+namespace creel {
+
+/// Asks a running process for a diagnostic: jstack is `attach_execute(pid, "threaddump", {"-l"})`, jcmd's
+/// commands are `attach_execute(pid, "jcmd", {"Thread.print -l"})`. At most three arguments. Returns the text
+/// of the reply.
+///
+/// Throws Error with code Missing if there is no such process or nothing in it that answers, Timeout if it
+/// does not in time, Failed with the target's message if it refuses, and IoError; each says what to do.
+std::string attach_execute(pid_t pid, std::string_view command,
+                           const std::vector<std::string>& arguments = {},
+                           Deadline deadline = std::chrono::seconds(10));
+
+/// A process that has published itself as jps lists it.
+struct ProcessInfo {
+  pid_t pid = 0;
+  std::string command;  ///< name and arguments
+  std::string user;
+  bool alive = false;  ///< false: it was killed and its file is left over
+};
+
+/// The processes with Diagnostics, and JVMs, that the caller may see: its own, or all if it is root. Ordered
+/// by pid.
+std::vector<ProcessInfo> list_processes();
+
+/// Removes what a process that was killed left in /tmp for attaching and for jps. Does nothing if it is
+/// alive.
+void remove_leftovers(pid_t pid) noexcept;
+
+}  // namespace creel

@@ -1,0 +1,226 @@
+#include "perf_data.hpp"
+
+#include "../native_thread.hpp"
+#include "../thread_record.hpp"
+
+#include <creel/runtime/error.hpp>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+namespace creel::detail {
+namespace {
+
+constexpr std::size_t kFileSize = 32 * 1024;
+constexpr std::uint32_t kMagic = 0xC0C0FECA;  // the bytes CA FE C0 C0
+constexpr std::size_t kEntryHead = 20;
+
+struct Prologue {
+  std::uint32_t magic;
+  std::uint8_t byte_order, major_version, minor_version, accessible;
+  std::int32_t used, overflow;
+  std::int64_t changed;
+  std::int32_t first_entry, entries;
+};
+static_assert(sizeof(Prologue) == 32);
+
+struct EntryHead {
+  std::int32_t length, name_offset, vector_length;
+  char type, flags, unit, variability;
+  std::int32_t data_offset;
+};
+static_assert(sizeof(EntryHead) == kEntryHead);
+
+constexpr char kByte = 'B', kLong = 'J';
+constexpr char kNoUnit = 1, kString = 5, kHertz = 6;
+constexpr char kConstant = 1, kMonotonic = 2, kVariable = 3;
+
+std::size_t align8(std::size_t size) noexcept { return (size + 7) & ~std::size_t{7}; }
+
+// Removes the files of processes that are gone. A process of another pid namespace that shares /tmp holds its
+// lock.
+void sweep(int folder) {
+  const int copy = ::fcntl(folder, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) return;
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::fdopendir(copy), &::closedir);
+  while (const dirent* entry = entries != nullptr ? ::readdir(entries.get()) : nullptr) {
+    const int pid = std::atoi(entry->d_name);
+    if (pid <= 0 || pid == ::getpid() || ::kill(pid, 0) == 0 || errno != ESRCH) continue;
+    const UniqueFd file(::openat(folder, entry->d_name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+    if (file && ::flock(file.get(), LOCK_EX | LOCK_NB) == 0) ::unlinkat(folder, entry->d_name, 0);
+  }
+}
+
+UniqueFd open_folder(const std::string& path) {
+  if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST)
+    throw IoError("make the folder for jps", path, errno);
+  UniqueFd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!folder) throw IoError("open the folder for jps", path, errno);
+  struct stat status {};
+  ::fstat(folder.get(), &status);
+  if (status.st_uid != ::geteuid() || (status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    throw Error(path + " belongs to or can be written by another user; remove it to be listed by jps",
+                ErrorCode::Io);
+  }
+  return folder;
+}
+
+}  // namespace
+
+std::string perf_folder(unsigned uid) {
+  std::array<char, 4096> space;
+  passwd entry{};
+  passwd* found = nullptr;
+  ::getpwuid_r(uid, &entry, space.data(), space.size(), &found);
+  // A user without a name (a container's) has none for the JDK either; the number keeps the file apart.
+  return "/tmp/hsperfdata_" + (found != nullptr ? std::string(found->pw_name) : std::to_string(uid));
+}
+
+PerfData::PerfData(const Options& options) {
+  create_file(perf_folder(::geteuid()));
+  add_string("sun.rt.javaCommand", options.command, kConstant);
+  // The first digit says that the process can be attached to; jcmd -l lists only those.
+  add_string("sun.rt.jvmCapabilities", "1000000000000000000000000000000000000000000000000000000000000000",
+             kConstant);
+  add_string("sun.rt.jvmVersion", options.version, kConstant);
+  add_string("java.rt.vmArgs", "", kConstant);
+  add_string("java.rt.vmFlags", "", kConstant);
+  add_string("java.property.java.vm.name", "creel 64-Bit Server VM", kConstant);
+  add_string("java.property.java.vm.version", options.version, kConstant);
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  *add_long("sun.rt.createVmBeginTime", kNoUnit, kConstant) =
+      std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+  *add_long("sun.os.hrt.frequency", kHertz, kConstant) = 1'000'000'000;
+  live_ = add_long("java.threads.live", kNoUnit, kVariable);
+  peak_ = add_long("java.threads.livePeak", kNoUnit, kVariable);
+  started_ = add_long("java.threads.started", kNoUnit, kMonotonic);
+  daemon_ = add_long("java.threads.daemon", kNoUnit, kVariable);
+  virtual_ = add_long("creel.threads.virtual", kNoUnit, kVariable);
+  update();
+  // Readers take the table as whole once this is set.
+  __atomic_store_n(&reinterpret_cast<Prologue*>(table_)->accessible, std::uint8_t{1}, __ATOMIC_RELEASE);
+}
+
+void PerfData::create_file(const std::string& path) {
+  const UniqueFd folder = open_folder(path);
+  sweep(folder.get());
+  const std::string name = std::to_string(::getpid());
+  const std::string whole = path + "/" + name;
+  ::unlinkat(folder.get(), name.c_str(), 0);  // of an earlier process with our pid
+  fd_.reset(::openat(folder.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!fd_) throw IoError("make the file for jps", whole, errno);
+  file_name_.set(whole);
+  ::flock(fd_.get(), LOCK_EX | LOCK_NB);
+  // In full: writing to a hole of a full file system would be a SIGBUS.
+  if (const int error = ::posix_fallocate(fd_.get(), 0, kFileSize); error != 0) {
+    throw IoError("make the file for jps", whole, error);
+  }
+  void* memory = ::mmap(nullptr, kFileSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
+  if (memory == MAP_FAILED) throw IoError("map the file for jps", whole, errno);
+  table_ = static_cast<char*>(memory);
+  const Prologue prologue{kMagic, 1, 2, 0, 0, sizeof(Prologue), 0, monotonic_ns(), sizeof(Prologue), 0};
+  std::memcpy(table_, &prologue, sizeof prologue);
+}
+
+PerfData::~PerfData() {
+  file_name_.remove();
+  if (table_ != nullptr) ::munmap(table_, kFileSize);
+}
+
+void PerfData::abandon() noexcept { fd_.reset(); }
+
+char* PerfData::add_entry(std::string_view name, char type, char unit, char variability,
+                          std::size_t data_size, bool vector) {
+  auto& prologue = *reinterpret_cast<Prologue*>(table_);
+  const std::size_t data_offset = align8(kEntryHead + name.size() + 1);
+  const std::size_t length = align8(data_offset + data_size);
+  const auto used = static_cast<std::size_t>(prologue.used);
+  CREEL_ASSERT(used + length <= kFileSize, "the counters' table has room for all of them");
+  char* entry = table_ + used;
+  const EntryHead head{static_cast<std::int32_t>(length),
+                       static_cast<std::int32_t>(kEntryHead),
+                       vector ? static_cast<std::int32_t>(data_size) : 0,
+                       type,
+                       1,
+                       unit,
+                       variability,
+                       static_cast<std::int32_t>(data_offset)};
+  std::memcpy(entry, &head, sizeof head);
+  std::memcpy(entry + kEntryHead, name.data(), name.size());  // the file is zeros: no terminator to write
+  prologue.used += head.length;
+  ++prologue.entries;
+  return entry + data_offset;
+}
+
+void PerfData::add_string(std::string_view name, std::string_view value, char variability) {
+  constexpr std::size_t kLongest = 4096;  // a long command line must not push out the counters
+  value = value.substr(0, kLongest);
+  std::memcpy(add_entry(name, kByte, kString, variability, value.size() + 1, true), value.data(),
+              value.size());
+}
+
+std::int64_t* PerfData::add_long(std::string_view name, char unit, char variability) {
+  return reinterpret_cast<std::int64_t*>(
+      add_entry(name, kLong, unit, variability, sizeof(std::int64_t), false));
+}
+
+void PerfData::update() noexcept {
+  const auto set = [](std::int64_t* counter, std::uint64_t value) {
+    __atomic_store_n(counter, static_cast<std::int64_t>(value), __ATOMIC_RELAXED);
+  };
+  const ThreadRegistry::Counts counts = ThreadRegistry::instance().counts();
+  set(live_, counts.live);
+  set(peak_, counts.peak);
+  set(started_, counts.started);
+  set(daemon_, counts.daemon);
+  set(virtual_, counts.virtual_live);
+  __atomic_store_n(&reinterpret_cast<Prologue*>(table_)->changed, monotonic_ns(), __ATOMIC_RELAXED);
+}
+
+std::string read_perf_command(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) return {};
+  std::vector<char> table(kFileSize);
+  const ssize_t got = ::pread(fd.get(), table.data(), table.size(), 0);
+  if (got < static_cast<ssize_t>(sizeof(Prologue))) return {};
+  const auto size = static_cast<std::size_t>(got);
+  Prologue prologue;
+  std::memcpy(&prologue, table.data(), sizeof prologue);
+  if (prologue.magic != kMagic || prologue.byte_order != 1 || prologue.first_entry < 0) return {};
+  constexpr std::string_view kWanted = "sun.rt.javaCommand";
+  std::size_t at = static_cast<std::size_t>(prologue.first_entry);
+  for (std::int32_t i = 0; i < prologue.entries && at + kEntryHead <= size; ++i) {
+    EntryHead head;
+    std::memcpy(&head, table.data() + at, sizeof head);
+    const auto length = static_cast<std::size_t>(head.length);
+    if (head.length < static_cast<std::int32_t>(kEntryHead) || length > size - at || head.name_offset < 0 ||
+        head.data_offset < head.name_offset || head.data_offset > head.length) {
+      return {};
+    }
+    const char* entry = table.data() + at;
+    const auto name_room = static_cast<std::size_t>(head.data_offset - head.name_offset);
+    if (std::string_view(entry + head.name_offset, ::strnlen(entry + head.name_offset, name_room)) ==
+        kWanted) {
+      const char* data = entry + head.data_offset;
+      return {data, ::strnlen(data, length - static_cast<std::size_t>(head.data_offset))};
+    }
+    at += length;
+  }
+  return {};
+}
+
+}  // namespace creel::detail

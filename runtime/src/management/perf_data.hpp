@@ -1,0 +1,61 @@
+#pragma once
+
+#include "exit_file.hpp"
+
+#include <creel/runtime/unique_fd.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace creel::detail {
+
+/// The file /tmp/hsperfdata_USER/PID by which jps, jcmd and jstat find a process: a small memory-mapped table
+/// of counters, as a JVM keeps it. The file is locked while its process lives.
+class PerfData {
+ public:
+  struct Options {
+    std::string command;  ///< name and arguments
+    std::string version;
+  };
+
+  /// Throws IoError if the folder or the file cannot be made, or are not safe (a symlink, another user's).
+  explicit PerfData(const Options& options);
+  ~PerfData();
+  PerfData(const PerfData&) = delete;
+  PerfData& operator=(const PerfData&) = delete;
+
+  /// Writes the present values of the counters.
+  void update() noexcept;
+
+  /// In a forked child: lets go of the parent's file and its lock.
+  void abandon() noexcept;
+
+  const std::string& path() const noexcept { return file_name_.path(); }
+
+ private:
+  void create_file(const std::string& user);
+  void add_string(std::string_view name, std::string_view value, char variability);
+  std::int64_t* add_long(std::string_view name, char unit, char variability);
+  char* add_entry(std::string_view name, char type, char unit, char variability, std::size_t data_size,
+                  bool vector);
+
+  UniqueFd fd_;
+  ExitFile file_name_;
+  char* table_ = nullptr;
+  std::int64_t* live_ = nullptr;
+  std::int64_t* peak_ = nullptr;
+  std::int64_t* started_ = nullptr;
+  std::int64_t* daemon_ = nullptr;
+  std::int64_t* virtual_ = nullptr;
+};
+
+/// What a file of /tmp/hsperfdata_USER says: its sun.rt.javaCommand; empty if it is none or not readable.
+std::string read_perf_command(const std::string& path);
+
+/// The folder of the user with that id: `/tmp/hsperfdata_NAME`.
+std::string perf_folder(unsigned uid);
+
+}  // namespace creel::detail

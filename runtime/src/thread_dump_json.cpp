@@ -1,0 +1,161 @@
+#include <creel/runtime/thread_dump.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <array>
+#include <charconv>
+#include <cstdio>
+#include <ctime>
+#include <map>
+#include <string>
+
+// The keys of the JDK's Thread.dump_to_file come first, with numbers as strings as JDK 21 to 25 write them;
+// those that only creel has follow, as plain numbers.
+
+namespace creel {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string instant(std::chrono::system_clock::time_point time) {
+  const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+  const std::time_t seconds = static_cast<std::time_t>(ns / 1'000'000'000);
+  std::tm utc{};
+  ::gmtime_r(&seconds, &utc);
+  std::array<char, 48> text{};
+  const std::size_t size = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &utc);
+  std::snprintf(text.data() + size, text.size() - size, ".%09dZ", static_cast<int>(ns % 1'000'000'000));
+  return text.data();
+}
+
+std::string object_name(const LockInfo& lock) {
+  std::array<char, 20> hash{};
+  const auto end = std::to_chars(hash.data(), hash.data() + hash.size(), lock.address, 16).ptr;
+  return std::string(lock.type.empty() ? std::string_view("creel::LockSupport") : lock.type) + "@" +
+         std::string(hash.data(), end);
+}
+
+std::string container_name(const ContainerInfo& container) {
+  return container.name + "/" + std::string(container.type) + "@" + std::to_string(container.id);
+}
+
+void add_wait(Json& json, const WaitInfo& wait) {
+  const bool has_object = wait.on.address != 0;
+  Json details;
+  switch (wait.kind) {
+    case WaitKind::MonitorEnter:
+      json["blockedOn"] = object_name(wait.on);
+      break;
+    case WaitKind::MonitorWait:
+    case WaitKind::Joining:
+      json["waitingOn"] = object_name(wait.on);
+      break;
+    default:
+      if (!has_object) break;
+      json["parkBlocker"]["object"] = object_name(wait.on);
+      if (wait.on.owner != 0) json["parkBlocker"]["owner"] = std::to_string(wait.on.owner);
+  }
+  details["timed"] = wait.timed;
+  details["seconds"] = wait.seconds;
+  if (!wait.on.type.empty()) details["type"] = wait.on.type;
+  if (!wait.on.name.empty()) details["name"] = wait.on.name;
+  if (wait.on.owner != 0) {
+    details["owner"] = std::to_string(wait.on.owner);
+    details["ownerName"] = wait.on.owner_name;
+  }
+  json["wait"] = std::move(details);
+}
+
+void add_locks(Json& json, const ThreadInfo& thread) {
+  std::map<int, Json> monitors;
+  Json synchronizers = Json::array();
+  for (const HeldLockInfo& held : thread.held) {
+    if (held.monitor) {
+      monitors[held.depth].push_back(object_name(held.lock));
+    } else {
+      synchronizers.push_back(object_name(held.lock));
+    }
+  }
+  for (auto& [depth, locks] : monitors) {
+    json["monitorsOwned"].push_back({{"depth", std::max(depth, 0)}, {"locks", std::move(locks)}});
+  }
+  if (!synchronizers.empty()) json["synchronizersOwned"] = std::move(synchronizers);
+}
+
+Json thread_json(const ThreadInfo& thread, const std::string& time) {
+  Json json;
+  json["tid"] = std::to_string(thread.id);
+  json["time"] = time;
+  if (thread.is_virtual) json["virtual"] = true;
+  json["name"] = thread.name;
+  json["state"] = to_string(thread.state);
+  if (thread.wait) add_wait(json, *thread.wait);
+  Json& stack = json["stack"] = Json::array();
+  for (const StackFrame* frame : thread.stack) stack.push_back(frame->text);
+  add_locks(json, thread);
+  if (thread.carrier != 0) json["carrier"] = std::to_string(thread.carrier);
+  if (!thread.activity.empty()) json["activity"] = thread.activity;
+  if (thread.foreign) json["foreign"] = true;
+  if (thread.os_tid != 0) json["osThreadId"] = thread.os_tid;
+  if (thread.cpu_ms >= 0) json["cpuMillis"] = thread.cpu_ms;
+  json["elapsedSeconds"] = thread.elapsed_s;
+  json["daemon"] = thread.daemon;
+  json["priority"] = thread.priority;
+  json["blockedCount"] = thread.blocked_count;
+  json["waitedCount"] = thread.waited_count;
+  if (!thread.stack_missing.empty()) json["stackMissing"] = thread.stack_missing;
+  if (thread.stack_cut) json["stackCut"] = true;
+  return json;
+}
+
+Json deadlock_json(const Deadlock& deadlock) {
+  Json threads = Json::array();
+  for (const DeadlockedThread& each : deadlock.threads) {
+    Json thread;
+    thread["tid"] = std::to_string(each.id);
+    thread["name"] = each.name;
+    thread["waitsFor"] = object_name(each.lock);
+    thread["owner"] = std::to_string(each.lock.owner);
+    threads.push_back(std::move(thread));
+  }
+  return threads;
+}
+
+}  // namespace
+
+std::string ThreadDump::to_json() const {
+  const std::string time = instant(time_);
+  std::map<std::uint64_t, Json> threads;
+  for (const ThreadInfo& thread : threads_) threads[thread.container].push_back(thread_json(thread, time));
+  std::map<std::uint64_t, std::string> names{{0, "<root>"}};
+  for (const ContainerInfo& container : containers_) names.emplace(container.id, container_name(container));
+
+  Json list = Json::array();
+  const auto add = [&](std::uint64_t id, Json parent, Json owner) {
+    Json json;
+    Json& own = threads[id];
+    json["container"] = names[id];
+    json["parent"] = std::move(parent);
+    json["owner"] = std::move(owner);
+    json["threadCount"] = std::to_string(own.size());
+    json["threads"] = own.is_null() ? Json::array() : std::move(own);
+    list.push_back(std::move(json));
+  };
+  add(0, nullptr, nullptr);
+  for (const ContainerInfo& container : containers_) {
+    add(container.id, names.count(container.parent) != 0 ? names[container.parent] : names[0],
+        std::to_string(container.owner));
+  }
+  Json whole;
+  Json& dump = whole["threadDump"];
+  dump["processId"] = std::to_string(pid_);
+  dump["time"] = time;
+  dump["runtimeVersion"] = "creel " CREEL_VERSION;
+  dump["threadContainers"] = std::move(list);
+  dump["deadlocks"] = Json::array();
+  for (const Deadlock& deadlock : deadlocks_) dump["deadlocks"].push_back(deadlock_json(deadlock));
+  // Names and activities are the user's: bytes that are no UTF-8 must not cost the dump.
+  return whole.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace creel

@@ -1,0 +1,344 @@
+#include "thread_dumper.hpp"
+
+#include "deadlock_search.hpp"
+#include "native_thread.hpp"
+#include "own_stack.hpp"
+#include "thread_container_node.hpp"
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+#include <unordered_map>
+
+namespace creel {
+
+using detail::WalkRegisters;
+using Innermost = detail::Unwinder::Innermost;
+
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr int kParkedAttempts = 4;
+
+double cpu_ms(pid_t tid) noexcept {
+  // The kernel's encoding of "the scheduled time of thread tid"; pthread_getcpuclockid wants a pthread_t.
+  const auto clock = static_cast<clockid_t>(~static_cast<unsigned>(tid) << 3 | 6U);
+  timespec used{};
+  if (::clock_gettime(clock, &used) != 0) return -1;
+  return static_cast<double>(used.tv_sec) * 1e3 + static_cast<double>(used.tv_nsec) / 1e6;
+}
+
+WalkRegisters to_walk(const detail::Registers& from) noexcept {
+  WalkRegisters registers;
+  registers.set(WalkRegisters::kRip, from.rip);
+  registers.set(WalkRegisters::kRsp, from.rsp);
+  registers.set(WalkRegisters::kRbp, from.rbp);
+  registers.set(WalkRegisters::kRbx, from.rbx);
+  registers.set(WalkRegisters::kR12, from.r12);
+  registers.set(WalkRegisters::kR13, from.r13);
+  registers.set(WalkRegisters::kR14, from.r14);
+  registers.set(WalkRegisters::kR15, from.r15);
+  return registers;
+}
+
+std::string_view static_text(const char* text) noexcept {
+  return text != nullptr ? text : std::string_view{};
+}
+
+}  // namespace
+
+ThreadDumper::ThreadDumper(detail::DumpEngine& engine, ThreadDump& dump)
+    : engine_(engine),
+      dump_(dump),
+      now_ns_(detail::monotonic_ns()),
+      buffer_(detail::ThreadSampler::kStackBytes) {}
+
+void ThreadDumper::run(const DumpOptions& options, WalkRegisters own_registers) {
+  dump_.time_ = std::chrono::system_clock::now();
+  dump_.pid_ = ::getpid();
+  engine_.refresh();
+  add_creel_threads();
+  add_foreign_threads();
+  const std::uint64_t self = detail::current_record().id;
+  std::vector<std::size_t> running;
+  for (std::size_t i = 0; i < pending_.size(); ++i) {
+    if (dump_.threads_[i].id == self) {
+      walk_own_stack(i, own_registers);
+    } else if (pending_[i].record == nullptr || !read_parked(i)) {
+      running.push_back(i);
+    }
+  }
+  if (options.sample_running) sample_running(running);
+  std::vector<std::shared_ptr<detail::ThreadRecord>> records;
+  for (const Pending& each : pending_) {
+    if (each.record != nullptr) records.push_back(each.record);
+  }
+  const auto by_id = [](const auto& a, const auto& b) { return a->id < b->id; };
+  if (!std::is_sorted(records.begin(), records.end(), by_id))
+    std::sort(records.begin(), records.end(), by_id);
+  dump_.deadlocks_ = detail::search_deadlocks(records);
+  name_frames();
+  name_owners();
+  add_containers();
+}
+
+void ThreadDumper::add_creel_threads() {
+  std::vector<std::shared_ptr<detail::ThreadRecord>> records = detail::ThreadRegistry::instance().snapshot();
+  std::stable_partition(records.begin(), records.end(),
+                        [](const auto& record) { return !record->is_virtual; });
+  dump_.threads_.resize(records.size());
+  pending_.resize(records.size());
+  raw_.reserve(records.size() * 16);
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    pending_[i].record = std::move(records[i]);
+    describe(dump_.threads_[i], pending_[i]);
+  }
+}
+
+void ThreadDumper::describe(ThreadInfo& info, Pending& pending) {
+  const detail::ThreadRecord& record = *pending.record;
+  info.id = record.id;
+  info.name = record.name();
+  info.state = record.state.load(kRelaxed);
+  info.is_virtual = record.is_virtual;
+  info.daemon = record.daemon.load(kRelaxed);
+  info.priority = record.priority.load(kRelaxed);
+  info.elapsed_s = static_cast<double>(now_ns_ - record.started_ns) / 1e9;
+  info.address = reinterpret_cast<std::uintptr_t>(&record);
+  info.carrier = record.carrier.load(kRelaxed);
+  info.carrying = record.carrying.load(kRelaxed);
+  info.container = record.container != nullptr ? record.container->id : 0;
+  info.activity = record.activity.get();
+  info.blocked_count = record.blocked_count.load(kRelaxed);
+  info.waited_count = record.waited_count.load(kRelaxed);
+  if (record.is_virtual) return;
+  info.os_tid = record.os_tid.load(kRelaxed);
+  if (info.os_tid == 0) return;  // about to begin, or at its end
+  info.cpu_ms = cpu_ms(info.os_tid);
+  info.nice = ::getpriority(PRIO_PROCESS, static_cast<id_t>(info.os_tid));
+}
+
+// The thread may lock and unlock meanwhile; what is shown of a running thread's locks is what they were at
+// one moment or the next, and each entry is whole. A parked thread's do not change.
+void ThreadDumper::read_held_locks(ThreadInfo& info, Pending& pending) {
+  const detail::ThreadRecord& record = *pending.record;
+  const std::uint32_t count = record.held_count.load(std::memory_order_acquire);
+  const auto shown = std::min<std::size_t>(count, detail::ThreadRecord::kHeldShown);
+  info.held.clear();
+  pending.held_at.clear();
+  for (std::size_t i = 0; i < shown; ++i) {
+    const detail::HeldLock& held = record.held[i];
+    HeldLockInfo& each = info.held.emplace_back();
+    each.lock.address = reinterpret_cast<std::uintptr_t>(held.object.load(kRelaxed));
+    each.lock.type = static_text(held.type.load(kRelaxed));
+    each.lock.name = detail::safe_read_text(held.name.load(kRelaxed));
+    each.monitor = held.monitor.load(kRelaxed);
+    pending.held_at.push_back(held.stack_pointer.load(kRelaxed));
+  }
+  info.held_more = count - static_cast<std::uint32_t>(shown);
+}
+
+bool ThreadDumper::read_parked(std::size_t i) {
+  ThreadInfo& info = dump_.threads_[i];
+  Pending& pending = pending_[i];
+  const detail::ThreadRecord& record = *pending.record;
+  const std::size_t frames_before = raw_.size();
+  for (int attempt = 0; attempt < kParkedAttempts; ++attempt) {
+    const std::optional<detail::WaitSnapshot> wait = detail::read_wait(record.park_site);
+    if (!wait) return false;
+    const std::uintptr_t low = wait->registers.rsp;
+    if (low < record.stack_low || low >= record.stack_high) return false;
+    const std::size_t live = record.stack_high - low;
+    const iovec to{buffer_.data(), std::min(live, buffer_.size())};
+    const iovec from{reinterpret_cast<void*>(low), to.iov_len};
+    const long copied = ::syscall(SYS_process_vm_readv, dump_.pid_, &to, 1, &from, 1, 0);
+    if (!detail::still_waits(record.park_site, *wait)) continue;
+    const detail::StackCopy stack{low, buffer_.data(), copied > 0 ? static_cast<std::size_t>(copied) : 0};
+    walk(i, to_walk(wait->registers), Innermost::ReturnAddress, stack);
+    read_held_locks(info, pending);
+    WaitInfo described;
+    described.kind = wait->kind;
+    described.timed = wait->timed;
+    described.seconds = static_cast<double>(std::max<std::int64_t>(now_ns_ - wait->since_ns, 0)) / 1e9;
+    described.on.address = reinterpret_cast<std::uintptr_t>(wait->object);
+    described.on.type = static_text(wait->type);
+    described.on.name = wait->read_name();
+    described.on.owner = wait->read_owner();
+    if (!detail::still_waits(record.park_site, *wait)) {
+      raw_.resize(frames_before);
+      continue;
+    }
+    info.state = record.state.load(kRelaxed);
+    info.wait = std::move(described);
+    pending.wait = wait;
+    return true;
+  }
+  return false;
+}
+
+void ThreadDumper::walk(std::size_t i, const WalkRegisters& registers, Innermost innermost,
+                        const detail::StackCopy& stack) {
+  pending_[i].first_frame = raw_.size();
+  const auto end = engine_.unwinder.walk(registers, innermost, stack, raw_);
+  pending_[i].frame_count = raw_.size() - pending_[i].first_frame;
+  dump_.threads_[i].stack_cut = end == detail::Unwinder::End::Cut;
+  dump_.threads_[i].stack_pointer = registers.value[WalkRegisters::kRsp];
+}
+
+void ThreadDumper::walk_own_stack(std::size_t i, const WalkRegisters& registers) {
+  const detail::OwnStack stack(registers.value[WalkRegisters::kRsp]);
+  walk(i, registers, Innermost::Interrupted, stack.copy());
+  read_held_locks(dump_.threads_[i], pending_[i]);
+}
+
+void ThreadDumper::add_foreign_threads() {
+  std::vector<pid_t> known;
+  for (const ThreadInfo& info : dump_.threads_) {
+    if (info.os_tid != 0) known.push_back(info.os_tid);
+  }
+  std::sort(known.begin(), known.end());
+  const auto ticks_per_second = static_cast<double>(::sysconf(_SC_CLK_TCK));
+  timespec boot{};
+  ::clock_gettime(CLOCK_BOOTTIME, &boot);
+  std::vector<ThreadInfo> added;
+  for (detail::ForeignThreads::Thread& thread : engine_.foreign.list(known)) {
+    ThreadInfo& info = added.emplace_back();
+    info.id = thread.id;
+    info.name = std::move(thread.stat.name);
+    info.os_tid = thread.tid;
+    info.foreign = true;
+    info.daemon = true;
+    info.nice = thread.stat.nice;
+    info.cpu_ms = cpu_ms(thread.tid);
+    info.elapsed_s = static_cast<double>(boot.tv_sec) + static_cast<double>(boot.tv_nsec) / 1e9 -
+                     static_cast<double>(thread.stat.start_ticks) / ticks_per_second;
+  }
+  // Before the virtual threads, so that the order is platform, foreign, virtual.
+  const auto first_virtual = std::find_if(dump_.threads_.begin(), dump_.threads_.end(),
+                                          [](const ThreadInfo& info) { return info.is_virtual; });
+  const auto at = first_virtual - dump_.threads_.begin();
+  std::vector<Pending> blank(added.size());
+  pending_.insert(pending_.begin() + at, std::make_move_iterator(blank.begin()),
+                  std::make_move_iterator(blank.end()));
+  dump_.threads_.insert(first_virtual, std::make_move_iterator(added.begin()),
+                        std::make_move_iterator(added.end()));
+}
+
+void ThreadDumper::sample_running(const std::vector<std::size_t>& running) {
+  std::vector<std::size_t> whose;
+  std::vector<pid_t> tids;
+  for (const std::size_t i : running) {
+    ThreadInfo& info = dump_.threads_[i];
+    if (info.os_tid == 0) continue;  // a virtual thread is sampled where it runs
+    if (!engine_.sampler.installed()) {
+      info.stack_missing = "no creel::Diagnostics in this process";
+      continue;
+    }
+    whose.push_back(i);
+    tids.push_back(info.os_tid);
+  }
+  // A thread that waits in the kernel shows where in its own words, as long as it is not disturbed.
+  for (const std::size_t i : whose) read_blocked_call(i);
+  engine_.sampler.sample(
+      tids, [&](std::size_t k, const detail::ThreadSample& sample) { take_sample(whose[k], sample); },
+      [&](std::size_t k, std::string why) { dump_.threads_[whose[k]].stack_missing = std::move(why); });
+}
+
+void ThreadDumper::read_blocked_call(std::size_t i) {
+  ThreadInfo& info = dump_.threads_[i];
+  const detail::BlockedCall call = detail::read_blocked_call(info.os_tid);
+  if (!call.blocked || call.number != SYS_futex) return;
+  // Somebody else's lock or condition, as far as the kernel can tell.
+  info.state = ThreadState::Waiting;
+  WaitInfo& wait = info.wait.emplace();
+  wait.on.address = call.first;
+  wait.on.type = "futex";
+  if (const pid_t owner = detail::mutex_owner(call); owner != 0) {
+    wait.on.type = "std::mutex";
+    pending_[i].mutex_owner = owner;
+  }
+}
+
+void ThreadDumper::take_sample(std::size_t i, const detail::ThreadSample& sample) {
+  dump_.longest_stop_ = std::max(dump_.longest_stop_, sample.stopped);
+  // On a carrier the thread that was stopped may be a virtual one, and not the one that was there a moment
+  // ago.
+  std::size_t whose = i;
+  if (sample.record_id != 0 && sample.record_id != dump_.threads_[i].id) {
+    const std::optional<std::size_t> other = index_of(sample.record_id);
+    if (!other) return;
+    whose = *other;
+    dump_.threads_[i].carrying = sample.record_id;
+    dump_.threads_[whose].carrier = dump_.threads_[i].id;
+    dump_.threads_[whose].os_tid = dump_.threads_[i].os_tid;
+    dump_.threads_[i].stack_missing = "runs its virtual thread";
+    if (pending_[whose].frame_count > 0) return;  // it was parked when it was read: that is a whole picture
+  }
+  // It may have parked since: then its wait and its state are worth more than the sample.
+  if (pending_[whose].record != nullptr && read_parked(whose)) return;
+  walk(whose, sample.registers, Innermost::Interrupted, sample.stack);
+  dump_.threads_[whose].stack_cut |= sample.capped && dump_.threads_[whose].stack_cut;
+  if (pending_[whose].record != nullptr) read_held_locks(dump_.threads_[whose], pending_[whose]);
+}
+
+void ThreadDumper::name_frames() {
+  for (std::size_t i = 0; i < pending_.size(); ++i) {
+    const Pending& pending = pending_[i];
+    ThreadInfo& info = dump_.threads_[i];
+    info.stack.reserve(pending.frame_count);
+    std::size_t held_next = info.held.size();  // innermost last, so placed from the back
+    for (std::size_t k = 0; k < pending.frame_count; ++k) {
+      const detail::RawFrame& raw = raw_[pending.first_frame + k];
+      for (const StackFrame& frame : engine_.symbolizer.resolve(engine_.unwinder.code(raw.code))) {
+        info.stack.push_back(&frame);
+      }
+      // A lock remembers where its caller's frame began: below that frame's end, above the ends of all inner
+      // ones.
+      for (; held_next > 0 && pending.held_at[held_next - 1] < raw.cfa; --held_next) {
+        info.held[held_next - 1].depth = static_cast<int>(info.stack.size()) - 1;
+      }
+    }
+  }
+}
+
+std::optional<std::size_t> ThreadDumper::index_of(std::uint64_t id) const noexcept {
+  // Few are looked up: deadlocked, contended or mounted ones. Platform and virtual threads are sorted each in
+  // itself.
+  const auto found = std::find_if(dump_.threads_.begin(), dump_.threads_.end(),
+                                  [id](const ThreadInfo& info) { return info.id == id; });
+  if (found == dump_.threads_.end()) return std::nullopt;
+  return static_cast<std::size_t>(found - dump_.threads_.begin());
+}
+
+void ThreadDumper::name_owners() {
+  std::unordered_map<std::uint64_t, const std::string*> names;
+  std::unordered_map<pid_t, std::uint64_t> ids;
+  for (const ThreadInfo& info : dump_.threads_) {
+    names.emplace(info.id, &info.name);
+    if (!info.is_virtual) ids.emplace(info.os_tid, info.id);
+  }
+  for (std::size_t i = 0; i < pending_.size(); ++i) {
+    ThreadInfo& info = dump_.threads_[i];
+    if (!info.wait) continue;
+    LockInfo& lock = info.wait->on;
+    if (const auto owner = ids.find(pending_[i].mutex_owner);
+        owner != ids.end() && pending_[i].mutex_owner != 0) {
+      lock.owner = owner->second;
+    }
+    if (lock.owner == 0) continue;
+    if (const auto owner = names.find(lock.owner); owner != names.end()) lock.owner_name = *owner->second;
+  }
+}
+
+void ThreadDumper::add_containers() {
+  for (const auto& node : ThreadContainer::Node::snapshot()) {
+    const std::uint64_t parent = node->parent != nullptr ? node->parent->node()->id : 0;
+    dump_.containers_.push_back({node->id, node->name, static_text(node->type), parent, node->owner});
+  }
+}
+
+}  // namespace creel

@@ -1,0 +1,57 @@
+#pragma once
+
+#include "dump_engine.hpp"
+#include "thread_record.hpp"
+#include "wait_snapshot.hpp"
+
+#include <creel/runtime/thread_dump.hpp>
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace creel {
+
+/// Makes a ThreadDump: lists the threads, reads parked ones in place, samples the running ones, then names
+/// what was found.
+class ThreadDumper {
+ public:
+  ThreadDumper(detail::DumpEngine& engine, ThreadDump& dump);
+  void run(const DumpOptions& options, detail::WalkRegisters own_registers);
+
+ private:
+  // What is kept of a thread until its frames are named. Runs parallel to dump_.threads_.
+  struct Pending {
+    std::shared_ptr<detail::ThreadRecord> record;  // null: foreign
+    std::size_t first_frame = 0, frame_count = 0;  // in raw_
+    std::vector<std::uintptr_t> held_at;           // stack pointers of ThreadInfo::held
+    std::optional<detail::WaitSnapshot> wait;
+    pid_t mutex_owner = 0;
+  };
+
+  void add_creel_threads();
+  void add_foreign_threads();
+  void describe(ThreadInfo& info, Pending& pending);
+  void read_held_locks(ThreadInfo& info, Pending& pending);
+  bool read_parked(std::size_t i);
+  void walk_own_stack(std::size_t i, const detail::WalkRegisters& registers);
+  void sample_running(const std::vector<std::size_t>& running);
+  void take_sample(std::size_t i, const detail::ThreadSample& sample);
+  void read_blocked_call(std::size_t i);
+  void walk(std::size_t i, const detail::WalkRegisters& registers, detail::Unwinder::Innermost innermost,
+            const detail::StackCopy& stack);
+  void name_frames();
+  void name_owners();
+  void add_containers();
+  std::optional<std::size_t> index_of(std::uint64_t id) const noexcept;
+
+  detail::DumpEngine& engine_;
+  ThreadDump& dump_;
+  std::int64_t now_ns_;
+  std::vector<Pending> pending_;
+  std::vector<detail::RawFrame> raw_;
+  std::vector<std::byte> buffer_;
+};
+
+}  // namespace creel

@@ -1,0 +1,77 @@
+// A program for the JDK's tools to look at: threads in every kind of wait, two deadlocks, a busy one and a foreign one.
+// Prints "ready" and its pid, then runs until its standard input ends or a line "exit" comes (then by exit()).
+#include <creel/runtime/array_blocking_queue.hpp>
+#include <creel/runtime/diagnostics.hpp>
+#include <creel/runtime/monitor.hpp>
+#include <creel/runtime/reentrant_lock.hpp>
+#include <creel/runtime/thread.hpp>
+
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <latch>
+#include <mutex>
+#include <string>
+#include <thread>
+
+namespace {
+
+using namespace std::chrono_literals;
+
+void start(std::string name, std::function<void()> body) {
+  creel::Thread::of_platform().name(std::move(name)).daemon().start(std::move(body));
+}
+
+[[gnu::noinline]] void spin(const std::atomic<bool>& stop) {
+  while (!stop.load(std::memory_order_relaxed)) std::this_thread::yield();
+}
+
+template <typename Lock>
+void deadlock(const std::string& prefix, Lock& first, Lock& second) {
+  static std::array<std::latch*, 2> latches{new std::latch(2), new std::latch(2)};
+  std::latch& both = *latches[std::is_same_v<Lock, creel::Monitor> ? 0 : 1];
+  start(prefix + "-1", [&] {
+    const std::scoped_lock holding{first};
+    both.arrive_and_wait();
+    const std::scoped_lock never{second};
+  });
+  start(prefix + "-2", [&] {
+    const std::scoped_lock holding{second};
+    both.arrive_and_wait();
+    const std::scoped_lock never{first};
+  });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  creel::Diagnostics diagnostics{{.name = "dump_target", .arguments = {argv + 1, argv + argc}}};
+  static std::atomic<bool> stop{false};
+  static creel::Monitor accounts{"accounts"}, orders{"orders"};
+  static creel::ReentrantLock left{"left"}, right{"right"};
+  static creel::ArrayBlockingQueue<int> queue{4};
+  static std::mutex foreign;
+  deadlock("monitors", accounts, orders);
+  deadlock("locks", left, right);
+  start("taker", [] { queue.take(); });
+  start("sleeper", [] { creel::Thread::sleep(1h); });
+  start("spinner", [] { spin(stop); });
+  start("decode-0", [] {
+    const creel::Activity activity{"stage decode, item 000123 of train-000000.tar"};
+    creel::Thread::sleep(1h);
+  });
+  foreign.lock();
+  std::thread([] { const std::lock_guard guard{foreign}; }).detach();
+
+  std::printf("ready %d\n", ::getpid());
+  std::fflush(stdout);
+  for (std::string line; std::getline(std::cin, line);) {
+    if (line == "exit") std::exit(0);
+  }
+  stop = true;
+  return 0;
+}
