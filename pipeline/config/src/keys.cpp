@@ -250,7 +250,7 @@ const Key kTrain[] = {
 const Key kOperation[] = {
     {.path = "parallel.ranks",
      .slot = [](RunConfig& c) -> Slot { return &c.parallel.ranks; },
-     .range = {.low = 1, .high = 1024},
+     .range = {.low = 1, .high = 255},
      .resume = Resume::Fixed,
      .doc = "Processes that train together."},
     {.path = "parallel.backend",

@@ -153,7 +153,7 @@ bool RankWatch::anyone_runs() const {
 
 bool RankWatch::others_wait() const {
   for (std::size_t i = 0; i < ranks_.size(); ++i) {
-    if (ranks_[i].running() && world_.status(static_cast<int>(i)).doing.empty()) return false;
+    if (ranks_[i].running() && world_.status(static_cast<int>(i)).waiting_for < 0) return false;
   }
   return true;
 }
