@@ -5,7 +5,8 @@
 #   tests/fresh_machine.sh                          ./creelw run examples/configs/clip_digits.yaml, then ./creelw test
 #   tests/fresh_machine.sh 'COMMAND' ['COMMAND'…]   other commands, in a clone of HEAD
 #
-# Needs root and mmdebstrap, takes as long as the downloads and the build (20 minutes on 2 cores) and 8 GB under TMPDIR.
+# Each runs as root, then once more as a user without rights and without a network. Needs root and mmdebstrap, 8 GB under
+# TMPDIR, and as long as the downloads and the build take (20 minutes on 2 cores).
 # KEEP=1 keeps the folder. The last line says what passed.
 set -euo pipefail
 
@@ -45,32 +46,31 @@ for file in "${SSL_CERT_FILE:-}" "${PIP_CERT:-}"; do
   [[ -z $file || ! -e $file ]] || install -D -m 644 "$file" "$machine$file"
 done
 
-git clone -q "$source_dir" "$machine/home/creel"
-on_machine() {
-  chroot "$machine" /usr/bin/env -i "${network[@]}" HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
-    ${CI:+CI=$CI} bash -c "cd /home/creel && $1" </dev/null
+# Two users: root, who may install packages, and one who may nothing. They share a home, and so what was downloaded.
+chroot "$machine" useradd --create-home --home-dir /home/someone someone
+git clone -q "$source_dir" "$machine/home/someone/creel"
+on_machine() { # on_machine USER COMMAND
+  chroot --userspec="$1" "$machine" /usr/bin/env -i "${network[@]}" HOME=/home/someone LANG=C.UTF-8 \
+    PATH=/usr/sbin:/usr/bin:/sbin:/bin ${CI:+CI=$CI} bash -c "cd /home/someone/creel && $2" </dev/null
 }
 
 passed=0 failed=0
-for command; do
-  say "$command"
-  started=$SECONDS
-  code=0
-  on_machine "$command" || code=$?
-  say "$command: exit code $code after $((SECONDS - started)) s"
+try() { # try TITLE COMMAND…
+  local title=$1 started=$SECONDS code=0
+  shift
+  say "$title"
+  "$@" || code=$?
+  say "$title: exit code $code after $((SECONDS - started)) s"
   if ((code == 0)); then passed=$((passed + 1)); else failed=$((failed + 1)); fi
-done
+}
+for command; do try "$command" on_machine root "$command"; done
 
-say "the same commands again, with the network cut off"
+# Nothing is missing any more, so the same commands need neither the network nor root.
+chroot "$machine" chown -R someone:someone /home/someone
+offline() { unshare --net bash -c "$(declare -p machine network); $(declare -f on_machine); ip link set lo up; on_machine someone \"\$1\"" - "$1"; }
 for command; do
-  [[ $command == *' run '* ]] && command+=" --overwrite"
-  started=$SECONDS
-  code=0
-  unshare --net bash -c "ip link set lo up 2>/dev/null; $(declare -f on_machine); $(declare -p machine network); on_machine $(printf %q "$command")" \
-    >"$work/offline.log" 2>&1 || code=$?
-  ((code == 0)) || tail -n 40 "$work/offline.log"
-  say "$command: exit code $code after $((SECONDS - started)) s"
-  if ((code == 0)); then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+  [[ $command != *'creelw run '* ]] || command+=' --overwrite'
+  try "$command (unprivileged, no network)" offline "$command"
 done
 echo "$passed passed, $failed failed"
 ((failed == 0))

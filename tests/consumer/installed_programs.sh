@@ -8,8 +8,8 @@ cmake --install "$CREEL_BUILD_DIR" --prefix "$PWD/prefix" >install.log || { cat 
 mv prefix moved
 bin=$PWD/moved/bin
 
-"$bin/creel" --version >version.txt || fail "creel --version: exit code $?"
-grep -q '[0-9]\.[0-9]' version.txt || fail "creel --version says: $(cat version.txt)"
+"$bin/creel" version >version.txt || fail "creel version: exit code $?"
+grep -q '[0-9]\.[0-9]' version.txt || fail "creel version says: $(cat version.txt)"
 if ldd "$bin/creel" | grep -E 'libtorch|libc10|libtbb'; then fail "creel itself loads what only creel-worker may"; fi
 ldd "$bin/creel-worker" >libraries.txt
 if grep 'not found' libraries.txt; then fail "creel-worker does not find its libraries"; fi

@@ -27,7 +27,7 @@ void report(const char* what, std::string text) {
     std::perror("CREEL_TEST_PROGRESS");
 }
 
-bool skipped = false;
+std::string skip_reason;
 
 class ProgressListener : public doctest::IReporter {
  public:
@@ -35,12 +35,18 @@ class ProgressListener : public doctest::IReporter {
 
   void test_case_start(const doctest::TestCaseData& test) override {
     name_ = test.m_name;
-    skipped = false;
+    skip_reason.clear();
     report("start", name_);
   }
   void test_case_end(const doctest::CurrentTestCaseStats& stats) override {
     const bool failed = stats.failure_flags != doctest::TestCaseFailureReason::None && !stats.testCaseSuccess;
-    report(failed ? "fail" : skipped ? "skip" : "pass", name_);
+    if (failed) {
+      report("fail", name_);
+    } else if (!skip_reason.empty()) {
+      report("skip", name_ + ": " + skip_reason);
+    } else {
+      report("pass", name_);
+    }
   }
   void test_case_skipped(const doctest::TestCaseData& test) override {
     // Also called for cases that a filter leaves out; those are not skipped but not asked for.
@@ -67,8 +73,8 @@ REGISTER_LISTENER("progress", 0, ProgressListener);
 namespace creel_test {
 
 void skip(std::string_view reason) {
-  skipped = true;
-  std::fprintf(stderr, "skipped: %.*s\n", static_cast<int>(reason.size()), reason.data());
+  skip_reason = reason.empty() ? "no reason given" : reason;
+  std::fprintf(stderr, "skipped: %s\n", skip_reason.c_str());
 }
 
 }  // namespace creel_test

@@ -73,6 +73,10 @@ class Runner(unittest.TestCase):
         code, lines = self.run_tests(ci=True, **skipping)
         self.assertEqual((code, lines[-1]), (1, "1 passed, 1 failed"), self.output)
 
+    def test_only_cuda_may_be_missing_in_ci(self):
+        code, lines = self.run_tests(ci=True, some=("script", "echo CUDA: no device; exit 77", 60), good=("script", "true", 60))
+        self.assertEqual((code, lines[-1]), (0, "1 passed, 0 failed, 1 skipped"), self.output)
+
     def test_a_failing_binary_without_a_failed_case_fails(self):
         code, lines = self.run_tests(bad=("doctest", REPORT + 'printf "pass\\ttwo\\n" >>"$CREEL_TEST_PROGRESS"; exit 3', 60))
         self.assertEqual((code, lines[-1]), (1, "2 passed, 1 failed"), self.output)
