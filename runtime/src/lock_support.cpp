@@ -1,4 +1,5 @@
 #include "thread_record.hpp"
+#include "virtual_thread.hpp"
 #include "wait_publication.hpp"
 
 #include <creel/runtime/lock_support.hpp>
@@ -42,13 +43,13 @@ bool take_permit(ThreadRecord& self) noexcept {
          self.permit.exchange(ThreadRecord::kNoPermit, std::memory_order_acquire) == ThreadRecord::kPermit;
 }
 
-struct PlatformPark {
+struct Park {
   ThreadRecord& self;
   Deadline deadline;
 };
 
 void park_platform(void* argument) {
-  const auto& [self, deadline] = *static_cast<PlatformPark*>(argument);
+  const auto& [self, deadline] = *static_cast<Park*>(argument);
   std::uint32_t expected = ThreadRecord::kNoPermit;
   if (self.permit.compare_exchange_strong(expected, ThreadRecord::kParked, std::memory_order_acquire)) {
     futex_wait(self.permit, ThreadRecord::kParked, deadline, false);
@@ -56,13 +57,19 @@ void park_platform(void* argument) {
   self.permit.exchange(ThreadRecord::kNoPermit, std::memory_order_acquire);
 }
 
+void park_virtual(void* argument) {
+  const auto& [self, deadline] = *static_cast<Park*>(argument);
+  detail::park_virtual(static_cast<detail::VirtualThread&>(self), deadline);
+}
+
 }  // namespace
 
 void LockSupport::park(const Blocker& blocker, Deadline deadline) noexcept {
   ThreadRecord& self = detail::current_record();
   if (take_permit(self) || self.interrupted.load(std::memory_order_relaxed) || deadline.expired()) return;
-  PlatformPark park{self, deadline};
-  detail::run_published(self, blocker, !deadline.is_never(), park_platform, &park);
+  Park park{self, deadline};
+  detail::run_published(self, blocker, !deadline.is_never(), self.is_virtual ? park_virtual : park_platform,
+                        &park);
 }
 
 void LockSupport::unpark(const Thread& thread) noexcept {
@@ -73,7 +80,11 @@ void LockSupport::unpark(ThreadRecord& record) noexcept {
   // release: pairs with the exchange of the thread that takes the permit.
   if (record.permit.exchange(ThreadRecord::kPermit, std::memory_order_acq_rel) != ThreadRecord::kParked)
     return;
-  futex_wake(record.permit, 1, false);
+  if (record.is_virtual) {
+    detail::unpark_virtual(static_cast<detail::VirtualThread&>(record));
+  } else {
+    futex_wake(record.permit, 1, false);
+  }
 }
 
 LockSupport::Wake LockSupport::wait_on(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
@@ -102,12 +113,20 @@ LockSupport::Wake LockSupport::wait_on(const std::atomic<std::uint32_t>& word, s
     }
   };
   if (word.load(std::memory_order_acquire) != expected) return Wake::Changed;
+  const detail::CarrierCompensation compensation{wait.self};
   detail::run_published(wait.self, blocker, !deadline.is_never(), body, &wait);
   return wait.wake;
 }
 
 void LockSupport::wake(const std::atomic<std::uint32_t>& word, int count, Scope scope) noexcept {
   futex_wake(word, count, scope == Scope::Shared);
+}
+
+void detail::run_blocking(const char* what, void (*body)(void*), void* argument) {
+  ThreadRecord& self = current_record();
+  const CarrierCompensation compensation{self};
+  const Blocker blocker{.type = "creel::blocking", .name = what, .kind = WaitKind::External};
+  run_published(self, blocker, false, body, argument);
 }
 
 }  // namespace creel

@@ -1,5 +1,6 @@
 #include "native_thread.hpp"
 #include "thread_record.hpp"
+#include "virtual_thread.hpp"
 
 #include <creel/runtime/lock_support.hpp>
 #include <creel/runtime/thread.hpp>
@@ -92,7 +93,14 @@ void Thread::sleep(Deadline deadline) {
   }
 }
 
-void Thread::yield() noexcept { ::sched_yield(); }
+void Thread::yield() noexcept {
+  ThreadRecord& self = detail::current_record();
+  if (self.is_virtual) {
+    detail::yield_virtual(static_cast<detail::VirtualThread&>(self));
+  } else {
+    ::sched_yield();
+  }
+}
 
 Activity::Activity(std::string_view text) noexcept : previous_{} {
   static_assert(sizeof previous_ == detail::ActivityText::kCapacity);

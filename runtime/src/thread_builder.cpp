@@ -1,6 +1,7 @@
 #include "native_thread.hpp"
 #include "thread_body.hpp"
 #include "thread_record.hpp"
+#include "virtual_thread.hpp"
 
 #include <creel/runtime/log.hpp>
 #include <creel/runtime/thread_container.hpp>
@@ -45,7 +46,11 @@ struct Thread::Builder::Options {
     record.set_name(next_name());
     record.daemon.store(daemon || is_virtual, std::memory_order_relaxed);
     record.priority.store(priority, std::memory_order_relaxed);
-    if (container != nullptr) record.container = container->node();
+    if (container != nullptr) {
+      record.container = container->node();
+    } else if (const ThreadContainer* scope = detail::current_record().starts_in; scope != nullptr) {
+      record.container = scope->node();
+    }
   }
 
   Thread start(std::function<void()> body, std::stop_source stopper);
@@ -82,9 +87,29 @@ Thread start_platform(std::shared_ptr<detail::ThreadRecord> record, std::size_t 
   return thread;
 }
 
+Thread start_virtual_thread(std::shared_ptr<detail::VirtualThread> record) {
+  Thread thread(record);
+  record->state.store(ThreadState::Runnable, std::memory_order_relaxed);
+  detail::ThreadRegistry::instance().add(record);
+  try {
+    detail::start_virtual(*record);
+  } catch (...) {
+    record->end();
+    throw;
+  }
+  return thread;
+}
+
 }  // namespace
 
 Thread Thread::Builder::Options::start(std::function<void()> body, std::stop_source stopper) {
+  if (is_virtual) {
+    const std::size_t bytes = stack_size != 0 ? stack_size : detail::kDefaultVirtualStackBytes;
+    auto record = std::make_shared<detail::VirtualThread>(std::move(body), handler, bytes);
+    fill(*record);
+    record->stopper = std::move(stopper);
+    return start_virtual_thread(std::move(record));
+  }
   auto record = std::make_shared<detail::ThreadRecord>(false);
   fill(*record);
   record->stopper = std::move(stopper);
@@ -94,6 +119,12 @@ Thread Thread::Builder::Options::start(std::function<void()> body, std::stop_sou
 Thread::Builder Thread::of_platform() {
   Builder builder;
   builder.options_ = std::make_shared<Builder::Options>();
+  return builder;
+}
+
+Thread::Builder Thread::of_virtual() {
+  Builder builder = of_platform();
+  builder.options_->is_virtual = true;
   return builder;
 }
 

@@ -148,6 +148,8 @@ class ThreadRecord : public std::enable_shared_from_this<ThreadRecord> {
            interrupted.exchange(false, std::memory_order_seq_cst);
   }
 
+  const ThreadContainer* starts_in =
+      nullptr;         // where threads that this one starts belong: see ContainerScope
   WaitNode wait_node;  // in a WaitQueue
   WaitNode
       condition_node;  // in a condition's list; the thread may stand in both while it takes its lock again

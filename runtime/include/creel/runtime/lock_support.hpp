@@ -5,6 +5,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <type_traits>
 
 namespace creel {
 
@@ -36,18 +40,39 @@ class LockSupport {
     Shared
   };  ///< Shared: the word lies in memory shared with other processes
 
-  /// Blocks the calling platform thread while `word == expected`, by futex, published for dumps like park().
-  /// For words that other processes or foreign code wake; interrupt() is seen within 50 ms. Wake-ups may be
-  /// spurious.
+  /// Blocks the calling thread while `word == expected`, by futex, published for dumps like park(). For words
+  /// that other processes or foreign code wake; interrupt() is seen within 50 ms, and its flag stays set. On
+  /// a virtual thread its carrier blocks, and another one takes its place meanwhile.
   static Wake wait_on(const std::atomic<std::uint32_t>& word, std::uint32_t expected, const Blocker& blocker,
                       Deadline deadline = {}, Scope scope = Scope::Process) noexcept;
   /// Wakes up to `count` threads that wait on `word`.
   static void wake(const std::atomic<std::uint32_t>& word, int count, Scope scope = Scope::Process) noexcept;
 };
 
+namespace detail {
+void run_blocking(const char* what, void (*body)(void*), void* argument);
+}
+
 /// Runs `body`, a foreign call that blocks (file I/O, waitpid, another library), with the wait published
-/// under `what` and, on a virtual thread, with its carrier compensated. Returns what `body` returns.
+/// under `what` (a static string) and, on a virtual thread, with another carrier in place of its own
+/// meanwhile. Returns what `body` returns, throws what it throws. Waits of creel's own inside `body` stand in
+/// dumps for themselves.
 template <typename Body>
-decltype(auto) blocking(const char* what, Body&& body);
+std::invoke_result_t<Body&> blocking(const char* what, Body&& body) {
+  using Callable = std::remove_reference_t<Body>;
+  using Result = std::invoke_result_t<Body&>;
+  if constexpr (std::is_void_v<Result>) {
+    const auto call = [](void* callable) { std::invoke(*static_cast<Callable*>(callable)); };
+    detail::run_blocking(what, call, const_cast<std::remove_const_t<Callable>*>(std::addressof(body)));
+  } else if constexpr (std::is_reference_v<Result>) {
+    std::remove_reference_t<Result>* result = nullptr;
+    blocking(what, [&] { result = std::addressof(std::invoke(body)); });
+    return static_cast<Result>(*result);
+  } else {
+    std::optional<Result> result;
+    blocking(what, [&] { result.emplace(std::invoke(body)); });
+    return *std::move(result);
+  }
+}
 
 }  // namespace creel

@@ -2,7 +2,8 @@
 
 namespace creel_test {
 
-/// Under ThreadSanitizer tests use fewer virtual threads: g++ 12's runtime has room for 8,128 threads and fibers.
+/// Under ThreadSanitizer tests use fewer virtual threads: g++ 12's runtime has room for 8,128 threads and
+/// fibers.
 #if defined(__SANITIZE_THREAD__)
 inline constexpr bool kThreadSanitizer = true;
 #else

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <creel/runtime/detail/wait_queue.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+namespace creel {
+
+/// A number of permits that threads take and give back; java.util.concurrent.Semaphore. Permits belong to
+/// nobody: any thread may release.
+///
+///     creel::Semaphore connections{8, "connections"};
+///     connections.acquire();
+///     …
+///     connections.release();
+///
+/// A fair semaphore serves waiting threads in their order; others let a running thread go first.
+/// try_acquire() without a deadline takes permits that are there even if the semaphore is fair and others
+/// wait. Memory effects: what a thread did before release() happens before what follows the acquire() that
+/// took the permit.
+class Semaphore {
+ public:
+  enum class Fairness : bool { Unfair, Fair };
+
+  /// `permits` may be negative: that many releases come first. The name stands in dumps; it may be empty.
+  explicit Semaphore(std::int64_t permits, std::string name = {}, Fairness fairness = Fairness::Unfair)
+      : word_(permits * 2), fair_(fairness == Fairness::Fair), name_(std::move(name)) {}
+
+  /// Takes `permits` at once, waiting until there are that many. Throws InterruptedError.
+  void acquire(std::int64_t permits = 1);
+  /// As acquire(), but interrupt() does not end it; the flag is kept.
+  void acquire_uninterruptibly(std::int64_t permits = 1);
+  /// Takes `permits` if they are there.
+  bool try_acquire(std::int64_t permits = 1) noexcept;
+  /// Waits until `deadline`; returns whether the permits were taken. Throws InterruptedError.
+  bool try_acquire(Deadline deadline, std::int64_t permits = 1);
+  void release(std::int64_t permits = 1) noexcept;
+
+  std::int64_t available_permits() const noexcept { return word_.load(std::memory_order_relaxed) >> 1; }
+  /// Takes all that are there; returns how many.
+  std::int64_t drain_permits() noexcept;
+
+ private:
+  detail::WaitOutcome wait(std::int64_t permits, Deadline deadline, detail::Interruptible interruptible);
+
+  static constexpr std::int64_t kWaiters = 1;
+  std::atomic<std::int64_t> word_;  // 2 × permits, + kWaiters while somebody may wait
+  const bool fair_;
+  const std::string name_;
+  detail::WaitQueue queue_;
+};
+
+}  // namespace creel

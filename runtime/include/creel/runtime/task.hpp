@@ -1,0 +1,87 @@
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+namespace creel {
+
+/// Work to be done once: a move-only `void()`. Callables of up to three pointers lie inside, without an
+/// allocation. (std::function must be copyable and would put every shared_ptr on the heap.)
+class Task {
+ public:
+  Task() noexcept = default;
+
+  template <typename Function>
+  requires(!std::same_as<std::remove_cvref_t<Function>, Task> && std::invocable<std::decay_t<Function>&>)
+      Task(Function&& function) {  // NOLINT: implicit on purpose
+    using Stored = std::decay_t<Function>;
+    if constexpr (fits<Stored>()) {
+      ::new (static_cast<void*>(storage_)) Stored(std::forward<Function>(function));
+      operations_ = &kInside<Stored>;
+    } else {
+      ::new (static_cast<void*>(storage_)) Stored*(new Stored(std::forward<Function>(function)));
+      operations_ = &kOutside<Stored>;
+    }
+  }
+
+  Task(Task&& other) noexcept { take(other); }
+  Task& operator=(Task&& other) noexcept {
+    if (this != &other) {
+      reset();
+      take(other);
+    }
+    return *this;
+  }
+  ~Task() { reset(); }
+
+  explicit operator bool() const noexcept { return operations_ != nullptr; }
+  /// Runs it; only if there is something to run.
+  void operator()() { operations_->call(storage_); }
+
+  void reset() noexcept {
+    if (operations_ != nullptr) std::exchange(operations_, nullptr)->destroy(storage_);
+  }
+
+ private:
+  struct Operations {
+    void (*call)(void*);
+    void (*move)(void* from, void* to) noexcept;  // leaves nothing in `from`
+    void (*destroy)(void*) noexcept;
+  };
+  static constexpr std::size_t kInsideBytes = 3 * sizeof(void*);
+
+  template <typename Stored>
+  static constexpr bool fits() {
+    return sizeof(Stored) <= kInsideBytes && alignof(Stored) <= alignof(void*) &&
+           std::is_nothrow_move_constructible_v<Stored>;
+  }
+
+  template <typename Stored>
+  static constexpr Operations kInside{[](void* at) { std::invoke(*static_cast<Stored*>(at)); },
+                                      [](void* from, void* to) noexcept {
+                                        ::new (to) Stored(std::move(*static_cast<Stored*>(from)));
+                                        std::destroy_at(static_cast<Stored*>(from));
+                                      },
+                                      [](void* at) noexcept { std::destroy_at(static_cast<Stored*>(at)); }};
+
+  template <typename Stored>
+  static constexpr Operations kOutside{
+      [](void* at) { std::invoke(**static_cast<Stored**>(at)); },
+      [](void* from, void* to) noexcept { ::new (to) Stored*(*static_cast<Stored**>(from)); },
+      [](void* at) noexcept { delete *static_cast<Stored**>(at); }};
+
+  void take(Task& other) noexcept {
+    operations_ = std::exchange(other.operations_, nullptr);
+    if (operations_ != nullptr) operations_->move(other.storage_, storage_);
+  }
+
+  const Operations* operations_ = nullptr;
+  alignas(void*) std::byte storage_[kInsideBytes];
+};
+
+}  // namespace creel

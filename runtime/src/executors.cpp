@@ -1,0 +1,105 @@
+#include "container_scope.hpp"
+#include "scope_exit.hpp"
+
+#include <creel/runtime/condition.hpp>
+#include <creel/runtime/executors.hpp>
+#include <creel/runtime/reentrant_lock.hpp>
+#include <creel/runtime/thread_pool_executor.hpp>
+
+#include <mutex>
+#include <unordered_map>
+
+namespace creel::executors {
+namespace {
+
+class ThreadPerTaskExecutor final : public ExecutorService {
+ public:
+  ThreadPerTaskExecutor(ThreadFactory factory, std::string name)
+      : factory_(std::move(factory)), state_(std::make_shared<State>()) {
+    state_->container = ThreadContainer::create(std::move(name), "creel::ThreadPerTaskExecutor");
+  }
+
+  ~ThreadPerTaskExecutor() override {
+    shutdown();
+    const std::lock_guard guard{state_->lock};
+    while (!state_->threads.empty()) state_->ended.await_uninterruptibly();
+  }
+
+  void execute(Task task) override {
+    // std::function, which thread factories take, must be copyable.
+    auto shared = std::make_shared<Task>(std::move(task));
+    const std::lock_guard guard{state_->lock};  // the thread cannot sign off before it is on the list
+    if (state_->is_shutdown)
+      throw RejectedError("the executor \"" + state_->container->name() + "\" is shut down");
+    const detail::ContainerScope scope{*state_->container};
+    const Thread thread = factory_([state = state_, shared] {
+      const detail::ScopeExit at_end([&] { state->sign_off(); });
+      (*shared)();
+      shared->reset();
+    });
+    state_->threads.emplace(thread.id(), thread);
+  }
+
+  void shutdown() override {
+    const std::lock_guard guard{state_->lock};
+    state_->is_shutdown = true;
+    state_->ended.signal_all();
+  }
+
+  std::vector<Task> shutdown_now() override {
+    shutdown();
+    const std::lock_guard guard{state_->lock};
+    for (const auto& [id, thread] : state_->threads) thread.interrupt();
+    return {};
+  }
+
+  bool is_shutdown() const noexcept override {
+    const std::lock_guard guard{state_->lock};
+    return state_->is_shutdown;
+  }
+  bool is_terminated() const noexcept override {
+    const std::lock_guard guard{state_->lock};
+    return state_->is_terminated();
+  }
+  bool await_termination(Deadline deadline) override {
+    const std::lock_guard guard{state_->lock};
+    return state_->ended.await([this] { return state_->is_terminated(); }, deadline);
+  }
+
+ private:
+  // Shared with the threads: the last one may still be in sign_off() when the executor is destroyed.
+  struct State {
+    ReentrantLock lock;
+    Condition ended{lock};
+    std::unordered_map<std::uint64_t, Thread> threads;
+    bool is_shutdown = false;
+    std::shared_ptr<ThreadContainer> container;
+
+    bool is_terminated() const noexcept { return is_shutdown && threads.empty(); }
+    void sign_off() noexcept {
+      const std::lock_guard guard{lock};
+      threads.erase(Thread::current().id());
+      if (threads.empty()) ended.signal_all();
+    }
+  };
+
+  ThreadFactory factory_;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace
+
+std::unique_ptr<ExecutorService> new_fixed_thread_pool(std::size_t threads, ThreadFactory factory) {
+  return std::make_unique<ThreadPoolExecutor>(
+      ThreadPoolExecutor::Options{.core_size = threads, .factory = std::move(factory)});
+}
+
+std::unique_ptr<ExecutorService> new_virtual_thread_per_task_executor(std::string name) {
+  return new_thread_per_task_executor(Thread::of_virtual().factory(), std::move(name));
+}
+
+std::unique_ptr<ExecutorService> new_thread_per_task_executor(ThreadFactory factory, std::string name) {
+  return std::make_unique<ThreadPerTaskExecutor>(std::move(factory), std::move(name));
+}
+
+}  // namespace creel::executors

@@ -1,0 +1,88 @@
+#include "thread_record.hpp"
+
+#include <creel/runtime/lock_support.hpp>
+#include <creel/runtime/semaphore.hpp>
+
+namespace creel {
+
+using detail::Interruptible;
+using detail::WaitOutcome;
+
+bool Semaphore::try_acquire(std::int64_t permits) noexcept {
+  std::int64_t seen = word_.load(std::memory_order_relaxed);
+  while ((seen >> 1) >= permits) {
+    // acquire: what happened before the release() of these permits happens before.
+    if (word_.compare_exchange_weak(seen, seen - 2 * permits, std::memory_order_acquire,
+                                    std::memory_order_relaxed)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+WaitOutcome Semaphore::wait(std::int64_t permits, Deadline deadline, Interruptible interruptible) {
+  if (interruptible == Interruptible::Yes && detail::current_record().take_interrupt()) {
+    return WaitOutcome::Interrupted;
+  }
+  if ((!fair_ || queue_.empty()) && try_acquire(permits)) return WaitOutcome::Met;
+  const Blocker blocker{this, "creel::Semaphore", name_.empty() ? nullptr : name_.c_str()};
+  const WaitOutcome outcome =
+      queue_.await(blocker, deadline, interruptible, detail::WaitQueue::Order::Head, [&] {
+        for (std::int64_t seen = word_.load(std::memory_order_relaxed);;) {
+          const bool enough = (seen >> 1) >= permits;
+          const std::int64_t next =
+              (enough ? seen - 2 * permits : seen) | kWaiters;  // others may stand behind
+          if (!enough && next == seen) return false;
+          if (word_.compare_exchange_weak(seen, next, std::memory_order_acquire, std::memory_order_relaxed))
+            return enough;
+        }
+      });
+  // A release may have been enough for the next one too.
+  if (outcome == WaitOutcome::Met && available_permits() > 0) queue_.wake_one();
+  return outcome;
+}
+
+void Semaphore::acquire(std::int64_t permits) { try_acquire(Deadline::never(), permits); }
+
+void Semaphore::acquire_uninterruptibly(std::int64_t permits) {
+  wait(permits, Deadline::never(), Interruptible::No);
+}
+
+bool Semaphore::try_acquire(Deadline deadline, std::int64_t permits) {
+  const WaitOutcome outcome = wait(permits, deadline, Interruptible::Yes);
+  if (outcome == WaitOutcome::Interrupted) {
+    throw InterruptedError("interrupted while waiting for a creel::Semaphore" +
+                           (name_.empty() ? std::string() : " \"" + name_ + "\""));
+  }
+  return outcome == WaitOutcome::Met;
+}
+
+void Semaphore::release(std::int64_t permits) noexcept {
+  std::int64_t seen = word_.load(std::memory_order_relaxed);
+  while ((seen & kWaiters) == 0) {
+    if (word_.compare_exchange_weak(seen, seen + 2 * permits, std::memory_order_release,
+                                    std::memory_order_relaxed)) {
+      return;
+    }
+  }
+  queue_.change_and_wake_one([&](bool no_waiters) {
+    // Nobody can enter the queue meanwhile, so that the flag is exact.
+    while (!word_.compare_exchange_weak(seen,
+                                        ((seen + 2 * permits) & ~kWaiters) | (no_waiters ? 0 : kWaiters),
+                                        std::memory_order_release, std::memory_order_relaxed)) {
+    }
+  });
+}
+
+std::int64_t Semaphore::drain_permits() noexcept {
+  std::int64_t seen = word_.load(std::memory_order_relaxed);
+  while ((seen >> 1) > 0) {
+    if (word_.compare_exchange_weak(seen, seen & kWaiters, std::memory_order_acquire,
+                                    std::memory_order_relaxed)) {
+      return seen >> 1;
+    }
+  }
+  return 0;
+}
+
+}  // namespace creel
