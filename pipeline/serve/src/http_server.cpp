@@ -181,8 +181,8 @@ class HttpServer::Core {
       if (shared_->open == open && shared_->in_flight == in_flight) continue;
       open = shared_->open;
       in_flight = shared_->in_flight;
-      activity.set("HTTP at " + address_ + ", " + std::to_string(open) + " connections, " +
-                   std::to_string(in_flight) + " requests in flight");
+      activity.set("HTTP at " + address_ + ", connections " + std::to_string(open) + ", in flight " +
+                   std::to_string(in_flight));
     }
   }
 

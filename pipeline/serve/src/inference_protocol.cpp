@@ -60,7 +60,7 @@ std::string_view to_string(Datatype datatype) noexcept {
       return "FP32";
     case Datatype::Int64:
       return "INT64";
-    case Datatype::Bytes:
+    case Datatype::Binary:
       return "BYTES";
   }
   return "?";

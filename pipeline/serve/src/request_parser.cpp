@@ -88,7 +88,7 @@ InferTensor to_tensor(RawInput&& input, const TensorSpec& spec, const std::strin
   InferTensor tensor{std::move(input.name), std::move(input.shape), {}, std::move(input.content_type)};
   RawData& data = input.data;
   const bool numbers = data.kind == RawData::Kind::Integers || data.kind == RawData::Kind::Reals;
-  if (spec.datatype == Datatype::Bytes) {
+  if (spec.datatype == Datatype::Binary) {
     if (numbers) throw BadRequest(where + "data holds numbers; give strings");
     tensor.data = std::move(data.strings);
   } else if (!numbers) {

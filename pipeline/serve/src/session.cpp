@@ -27,6 +27,11 @@ constexpr char kImage[] = "image";
 constexpr char kText[] = "text";
 constexpr char kProbabilities[] = "probabilities";
 
+// A PNG of one grey pixel.
+constexpr char kProbe[] =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAA"
+    "AACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg==";
+
 struct BadInput {
   std::string message;
 };
@@ -92,9 +97,9 @@ Session::State::State(const std::filesystem::path& run_dir)
       image_transforms_(without_tokenize(run.config.eval_transforms), {.tokenizer = run.tokenizer},
                         (run_dir / "config.yaml").string()) {
   const models::ClipImageSpec& image = clip_.image;
-  inputs = {{kImage, Datatype::Bytes, {-1}},
+  inputs = {{kImage, Datatype::Binary, {-1}},
             {names::pixel_values, Datatype::Fp32, {-1, image.channels, image.size, image.size}},
-            {kText, Datatype::Bytes, {-1}},
+            {kText, Datatype::Binary, {-1}},
             {names::input_ids, Datatype::Int64, {-1, clip_.text.context}}};
   outputs = {{names::image_embeds, Datatype::Fp32, {-1, clip_.embed}},
              {names::text_embeds, Datatype::Fp32, {-1, clip_.embed}},
@@ -103,13 +108,20 @@ Session::State::State(const std::filesystem::path& run_dir)
   warm_up();
 }
 
-/// One forward of each tower: what is wrong with the weights shows now, and the first client does not wait
-/// for LibTorch to set itself up.
+/// One pass through everything that a request goes through: what is wrong with the run shows now, and the
+/// first client does not wait for LibTorch to set itself up.
 void Session::State::warm_up() {
   const nn::NoGradGuard no_gradient;
   const models::ClipImageSpec& image = clip_.image;
-  const nn::Outputs outcome =
-      run.model->forward({{names::pixel_values, nn::zeros({1, image.channels, image.size, image.size})}});
+  Tensor pixels = nn::empty({1, image.channels, image.size, image.size});
+  Scratch scratch;
+  try {
+    decode_image({kImage, {1}, std::vector<std::string>{kProbe}, {}}, 0, pixels.mutable_data_ptr<float>(),
+                 scratch);
+  } catch (const BadInput& bad) {
+    throw Error("the run's evaluation transforms refuse a PNG: " + bad.message, ErrorCode::Data);
+  }
+  const nn::Outputs outcome = run.model->forward({{names::pixel_values, pixels}});
   scale_ = std::exp(outcome.at(names::logit_scale).item<double>());
   const EvaluateConfig& evaluate = run.config.evaluate;
   if (!evaluate.classes.empty()) {
@@ -138,7 +150,10 @@ void Session::State::decode_image(const InferTensor& images, std::int64_t row, f
   const models::ClipImageSpec& image = clip_.image;
   if (ready == nullptr ||
       ready->shape() != std::vector<std::int64_t>{image.channels, image.size, image.size}) {
-    throw Error("the run's evaluation transforms do not make the pixel_values that its model takes");
+    throw Error(
+        "config.yaml: the evaluation transforms do not make the pixel_values that the model of "
+        "config.json takes; both must come from one run",
+        ErrorCode::Data);
   }
   const std::span<const float> values = ready->values<float>();
   std::copy(values.begin(), values.end(), pixels);

@@ -27,7 +27,8 @@ struct HttpAnswer {
 /// a test of a server that hangs fails.
 class HttpClient {
  public:
-  explicit HttpClient(std::uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit HttpClient(std::uint16_t port)
+      : port_(port), fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(port);
@@ -46,6 +47,8 @@ class HttpClient {
     }
     return true;
   }
+
+  std::uint16_t port() const { return port_; }
 
   void finish_sending() { ::shutdown(fd_.get(), SHUT_WR); }
 
@@ -100,6 +103,7 @@ class HttpClient {
     }
   }
 
+  std::uint16_t port_;
   creel::UniqueFd fd_;
   std::string received_;
 };

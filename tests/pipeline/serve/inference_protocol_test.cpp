@@ -12,9 +12,9 @@ using namespace creel::pipeline;
 
 namespace {
 
-const std::vector<TensorSpec> kInputs = {{"image", Datatype::Bytes, {-1}},
+const std::vector<TensorSpec> kInputs = {{"image", Datatype::Binary, {-1}},
                                          {"pixel_values", Datatype::Fp32, {-1, 3, 2, 2}},
-                                         {"text", Datatype::Bytes, {-1}},
+                                         {"text", Datatype::Binary, {-1}},
                                          {"input_ids", Datatype::Int64, {-1, 4}}};
 const std::vector<TensorSpec> kOutputs = {{"image_embeds", Datatype::Fp32, {-1, 8}},
                                           {"text_embeds", Datatype::Fp32, {-1, 8}}};

@@ -3,6 +3,7 @@
 #include <creel/pipeline/serve/inference_service.hpp>
 #include <creel/runtime/count_down_latch.hpp>
 #include <creel/runtime/error.hpp>
+#include <creel/runtime/thread_dump.hpp>
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
@@ -51,7 +52,7 @@ class LengthModel final : public InferenceModel {
 
  private:
   std::string name_ = "lengths";
-  std::vector<TensorSpec> inputs_ = {{"text", Datatype::Bytes, {-1}}};
+  std::vector<TensorSpec> inputs_ = {{"text", Datatype::Binary, {-1}}};
   std::vector<TensorSpec> outputs_ = {{"length", Datatype::Fp32, {-1}}};
 };
 
@@ -196,4 +197,20 @@ TEST_CASE("service: stop answers what is queued and computed with 503 and says n
   CHECK(queued.read().status == 503);
   CHECK(fixture.ask(post(kInfer, texts({"a"}))).status == 503);
   CHECK(fixture.server.drain(10s));
+}
+
+TEST_CASE("service: a thread dump says what each thread does, and for which request") {
+  const Fixture fixture({.threads = 2});
+  HttpClient computed = fixture.connect();
+  computed.send(post(kInfer, texts({"wait", "a"})));
+  fixture.model.entered.await();
+  const std::string dump = creel::ThreadDump::take().to_text();
+  CAPTURE(dump);
+  for (const char* wanted : {"\"http-0\"", "HTTP at 127.0.0.1:", "\"infer-0\"", "\"infer-1\"",
+                             "POST /v2/models/lengths/infer, 2 rows", "http -> infer, empty"}) {
+    CAPTURE(wanted);
+    CHECK(dump.find(wanted) != std::string::npos);
+  }
+  fixture.model.let_go.count_down();
+  CHECK(computed.read().status == 200);
 }
