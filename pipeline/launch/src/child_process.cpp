@@ -1,7 +1,7 @@
 #include "child_process.hpp"
 
-#include <creel/pipeline/launch/process_table.hpp>
 #include <creel/runtime/error.hpp>
+#include <creel/runtime/management/attach_client.hpp>
 
 #include <fcntl.h>
 #include <sys/prctl.h>

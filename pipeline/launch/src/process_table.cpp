@@ -1,13 +1,9 @@
 #include <creel/pipeline/launch/process_table.hpp>
 #include <creel/runtime/atomic_file.hpp>
-#include <creel/runtime/unique_fd.hpp>
 
-#include <fcntl.h>
 #include <nlohmann/json.hpp>
-#include <pwd.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -25,23 +21,6 @@ Json to_json(const ProcessIdentity& process) {
 
 ProcessIdentity identity_from(const Json& json) {
   return {json.at("pid").get<pid_t>(), json.at("start_ticks").get<std::uint64_t>()};
-}
-
-std::string user_name() {
-  passwd entry{};
-  passwd* found = nullptr;
-  char buffer[4096];
-  if (::getpwuid_r(::geteuid(), &entry, buffer, sizeof buffer, &found) == 0 && found != nullptr)
-    return found->pw_name;
-  return std::to_string(::geteuid());
-}
-
-// Unlinks `name` in the folder if this user owns it; unlink itself never follows a link.
-void unlink_own(int folder, const std::string& name) noexcept {
-  struct stat status {};
-  if (::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || status.st_uid != ::geteuid())
-    return;
-  ::unlinkat(folder, name.c_str(), 0);
 }
 
 }  // namespace
@@ -88,17 +67,6 @@ std::optional<ProcessTable> ProcessTable::read(const std::filesystem::path& run_
 void ProcessTable::remove(const std::filesystem::path& run_dir) noexcept {
   std::error_code ignored;
   std::filesystem::remove(table_file(run_dir), ignored);
-}
-
-void remove_leftovers(pid_t pid) noexcept {
-  constexpr int kFolder = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-  const UniqueFd tmp(::open("/tmp", kFolder));
-  if (!tmp) return;
-  const std::string number = std::to_string(pid);
-  unlink_own(tmp.get(), ".java_pid" + number);
-  unlink_own(tmp.get(), ".java_pid" + number + ".tmp");
-  const UniqueFd perf_data(::openat(tmp.get(), ("hsperfdata_" + user_name()).c_str(), kFolder));
-  if (perf_data) unlink_own(perf_data.get(), number);
 }
 
 }  // namespace creel::pipeline

@@ -4,6 +4,7 @@
 #include <creel/pipeline/launch/run_directory.hpp>
 #include <creel/runtime/atomic_file.hpp>
 #include <creel/runtime/error.hpp>
+#include <creel/runtime/management/attach_client.hpp>
 
 #include <fcntl.h>
 #include <sys/file.h>

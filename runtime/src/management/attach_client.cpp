@@ -213,13 +213,30 @@ std::vector<ProcessInfo> list_processes() {
   return processes;
 }
 
+namespace {
+
+// Unlinks `name` in the folder if this user owns it; unlink itself follows no link.
+void unlink_own(int folder, const std::string& name) {
+  struct stat status {};
+  if (::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return;
+  if (status.st_uid == ::geteuid()) ::unlinkat(folder, name.c_str(), 0);
+}
+
+}  // namespace
+
 void remove_leftovers(pid_t pid) noexcept {
-  if (pid <= 0 || ::kill(pid, 0) == 0 || errno != ESRCH) return;
+  constexpr int kFolder = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
   try {
     const std::string number = std::to_string(pid);
-    ::unlink(("/tmp/.java_pid" + number).c_str());
-    ::unlink(("/tmp/.java_pid" + number + ".tmp").c_str());
-    ::unlink((detail::perf_folder(::geteuid()) + "/" + number).c_str());
+    const std::string state = status_field(read_file("/proc/" + number + "/status"), "State");
+    const bool dead = state.empty() ? ::kill(pid, 0) != 0 && errno == ESRCH : state.starts_with("\tZ");
+    if (pid <= 0 || !dead) return;
+    if (const UniqueFd tmp(::open("/tmp", kFolder)); tmp) {
+      unlink_own(tmp.get(), ".java_pid" + number);
+      unlink_own(tmp.get(), ".java_pid" + number + ".tmp");
+    }
+    const UniqueFd perf_data(::open(detail::perf_folder(::geteuid()).c_str(), kFolder));
+    if (perf_data) unlink_own(perf_data.get(), number);
   } catch (...) {  // out of memory: the next process with that pid removes them
   }
 }

@@ -19,7 +19,7 @@ struct ProcessIdentity {
   bool is_alive() const;
 };
 
-/// The processes of a run, as RUN_DIR/processes.json tells them to `creel dump` and `creel ps` while the run
+/// The processes of a run, as RUN_DIR/processes.json tells them to `creel dump` while the run
 /// lives.
 struct ProcessTable {
   ProcessIdentity launcher;
@@ -30,10 +30,5 @@ struct ProcessTable {
   static std::optional<ProcessTable> read(const std::filesystem::path& run_dir);
   static void remove(const std::filesystem::path& run_dir) noexcept;
 };
-
-/// Removes what a killed process with diagnostics leaves behind: /tmp/.java_pidPID and
-/// /tmp/hsperfdata_USER/PID. Only files of this user, never through a symbolic link. The process must be
-/// dead, and its number not yet free (not yet waited for) or known to be unused.
-void remove_leftovers(pid_t pid) noexcept;
 
 }  // namespace creel::pipeline
