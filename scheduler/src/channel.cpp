@@ -221,9 +221,14 @@ void ChannelBase::wake_taker(Wakes& wakes) noexcept {
   if (takers_.first != nullptr && states_[head_slot()] == Slot::Full) wakes.signal(takers_, *takers_.first);
 }
 
-// One putter for each free slot, and each whose number has come into the window.
+// Putters that wait are let in when half of the room is free: then a switch of threads serves many items, not
+// one. A plain putter comes for each free slot, a numbered one when its number has come into the nearer half
+// of the window.
 void ChannelBase::wake_putters(Wakes& wakes) noexcept {
-  std::uint64_t room = head_ + states_.size() > tail_ ? head_ + states_.size() - tail_ : 0;
+  if (putters_.first == nullptr) return;
+  const std::uint64_t half = states_.size() - states_.size() / 2;
+  std::uint64_t room = head_ + states_.size() - tail_;
+  if (room < half) room = 0;
   for (Waiter* waiter = putters_.first; waiter != nullptr;) {
     Waiter& candidate = *waiter;
     waiter = waiter->next;
@@ -231,7 +236,7 @@ void ChannelBase::wake_putters(Wakes& wakes) noexcept {
       if (room == 0) return;
       --room;
       wakes.signal(putters_, candidate);
-    } else if (candidate.sequence < head_ + states_.size()) {
+    } else if (candidate.sequence < head_ + half) {
       wakes.signal(putters_, candidate);
     }
   }

@@ -107,9 +107,10 @@ scheduler::Flow<Batch> Loader::add_to(scheduler::TaskGraph& graph) const {
   const LoaderOptions& options = state_->options;
   const auto workers = static_cast<std::size_t>(std::max<std::int64_t>(options.workers, 1));
   const scheduler::ItemName<Row> name = [](const Row& row) { return row.key; };
-  // Room for two items a worker hides a slow read; decoded rows wait in the window while one takes long.
+  // Room for stored files hides a slow read; decoded rows, which are larger, wait in the window while one
+  // takes long.
   const auto rows =
-      graph.source<Row>({.name = "read", .capacity = 4 + 2 * workers}, RowReader(state_->source, options));
+      graph.source<Row>({.name = "read", .capacity = 16 + 4 * workers}, RowReader(state_->source, options));
   const auto decoded = graph.map(rows, {.name = "decode", .workers = workers, .capacity = 8 + 4 * workers},
                                  RowTransformer{state_->transforms, options.sampler.seed, {}}, name);
   return graph.aggregate<Batch>(
