@@ -108,7 +108,7 @@ def ending(code, timed_out, limit):
 
 def run_test(test, options, logs):
     command = list(test.command)
-    environment = {**os.environ, **test.environment}
+    environment = {**os.environ, **test.environment, "PYTHONDONTWRITEBYTECODE": "1"}  # tests write nothing into the tree
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"creel-test-{test.name}-"))
     folder.chmod(0o755)  # tests that change to another user still reach it
     progress = folder / ".progress"
