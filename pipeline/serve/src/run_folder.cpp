@@ -42,6 +42,16 @@ void check_files(const fs::path& run_dir) {
   }
 }
 
+/// The tokenizer's own messages name the folder, since two files make it.
+std::shared_ptr<const models::Tokenizer> read_tokenizer(const fs::path& run_dir) {
+  try {
+    return models::load_tokenizer(run_dir);
+  } catch (const Error& error) {
+    throw Error("the tokenizer of vocab.json and merges.txt cannot be used: " + std::string(error.what()),
+                error.code());
+  }
+}
+
 /// Runs `read`; an Error about the configuration is here one about the data in a run folder, which the user
 /// did not write.
 template <typename Read>
@@ -63,7 +73,7 @@ RunFolder read_run_folder(const fs::path& run_dir) {
     options.transforms = {.names = transform_names(), .validate = check_transform};
     options.check_files = false;  // a run may be served where its data is not
     return RunFolder{.config = load_config(run_dir / "config.yaml", options).config,
-                     .tokenizer = models::load_tokenizer(run_dir),
+                     .tokenizer = read_tokenizer(run_dir),
                      .model = models::load_pretrained(run_dir)};
   });
 }

@@ -175,7 +175,7 @@ TEST_CASE("session: inputs that cannot be used are refused by name and row") {
     request.inputs.push_back(std::move(input));
     return request;
   };
-  CHECK(refusal(session, with(strings("image", {good, "a picture"})))
+  CHECK(refusal(session, with(strings("image", {good, "a picture!"})))
             .find("input \"image\": data[1] is not base64") == 0);
   CHECK(refusal(session, with(strings("image", {""})))
             .find("data[0] is not an image that can be used: decode: ") != std::string::npos);

@@ -11,7 +11,8 @@
 
 namespace creel::pipeline {
 
-/// The element types of the Open Inference Protocol that this server speaks; Binary is its BYTES, a string each.
+/// The element types of the Open Inference Protocol that this server speaks; Binary is its BYTES, a string
+/// each.
 enum class Datatype : std::uint8_t { Fp32, Int64, Binary };
 /// The protocol's spelling: FP32, INT64, BYTES.
 std::string_view to_string(Datatype datatype) noexcept;
