@@ -20,9 +20,8 @@ struct Choice {
 constexpr int kAnyRanks = std::numeric_limits<int>::max();
 constexpr std::size_t kAnyBytes = std::numeric_limits<std::size_t>::max();
 constexpr Choice kChoices[] = {
-    {Collective::AllReduce, 2, 32 << 10, "direct"},
-    {Collective::AllReduce, 4, 16 << 10, "direct"},
-    {Collective::AllReduce, kAnyRanks, 4 << 10, "direct"},
+    {Collective::AllReduce, 4, 32 << 10, "direct"},
+    {Collective::AllReduce, kAnyRanks, 8 << 10, "direct"},
     {Collective::AllReduce, kAnyRanks, kAnyBytes, "ring"},
     {Collective::ReduceScatter, kAnyRanks, kAnyBytes, "ring"},
     {Collective::AllGather, kAnyRanks, kAnyBytes, "ring"},
