@@ -59,8 +59,7 @@ int train(const RunOptions& options, const pipeline::RunConfig& config) {
   plan.run_dir = path;
   const pipeline::LaunchResult result = pipeline::run_ranks(plan);
   if (result.exit_code != 0) {
-    complain(result.message + "\n       go on with: creel run " + options.config + " --out " + path.string() +
-             " --resume");
+    complain(result.message + "\n       the same command with --resume goes on from the last checkpoint");
   }
   return result.exit_code;
 }

@@ -23,8 +23,9 @@ std::string option(int argc, char** argv, const std::string& name) {
   std::_Exit(99);
 }
 
-void say_ready(int rank) {
-  const std::string line = "ready " + std::to_string(rank) + " " + std::to_string(::getpid()) + "\n";
+void say(const char* what, int rank) {
+  const std::string line =
+      std::string(what) + " " + std::to_string(rank) + " " + std::to_string(::getpid()) + "\n";
   if (::write(STDOUT_FILENO, line.data(), line.size()) < 0) std::_Exit(98);
 }
 
@@ -32,6 +33,18 @@ void say_ready(int rank) {
 int train_until_asked(creel::comm::World& world) {
   while (world.stop_requested() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return 128 + world.stop_requested();
+}
+
+// Stands in for a checkpoint that takes its time: stops when the test allows it, by SIGUSR1.
+int stop_when_told(creel::comm::World& world, int rank) {
+  const int code = train_until_asked(world);
+  say("asked", rank);
+  sigset_t told;
+  ::sigemptyset(&told);
+  ::sigaddset(&told, SIGUSR1);
+  int signal = 0;
+  ::sigwait(&told, &signal);
+  return code;
 }
 
 [[noreturn]] void hang() {
@@ -46,16 +59,21 @@ int main(int argc, char** argv) try {
   // A rank takes Ctrl-C of its terminal as the request that the launcher passes on anyway.
   std::signal(SIGINT, SIG_IGN);
   std::signal(SIGTERM, SIG_IGN);
+  sigset_t told;
+  ::sigemptyset(&told);
+  ::sigaddset(&told, SIGUSR1);
+  ::sigprocmask(SIG_BLOCK, &told, nullptr);  // waited for
   creel::comm::World world = creel::comm::World::attach(std::stoi(option(argc, argv, "--world-fd")));
   world.enter(rank);
   if (world.size() != std::stoi(option(argc, argv, "--ranks"))) return 97;
   if (mode == "leave_files") {  // as a rank with diagnostics that is then killed
     std::ofstream("/tmp/.java_pid" + std::to_string(::getpid())) << "x";
   }
-  say_ready(rank);
+  say("ready", rank);
   if (mode == "end") return 0;
   if (mode.starts_with("exit")) return std::stoi(mode.substr(4));
   if (mode == "train") return train_until_asked(world);
+  if (mode == "stop_when_told") return stop_when_told(world, rank);
   if (mode == "stop_alone") return 143;
   if (mode == "barrier") {
     creel::comm::Group::join(world, rank).barrier();
