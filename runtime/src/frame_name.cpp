@@ -71,6 +71,7 @@ std::string shorten_name(std::string_view demangled) {
     if (const std::size_t length = operator_length(text.substr(i), starts_word); length > 0) {
       name.append(text.substr(i, length));
       i += length;
+      if (text.substr(i).starts_with(" <")) i = closing(text, i + 1);  // operator< <int>: no blank may stay
     } else if (starts_word && text.substr(i).starts_with("decltype")) {
       i = closing(text, std::min(text.find('(', i), text.size()));  // a return type: decltype(auto)
     } else if (text[i] == '<') {

@@ -119,7 +119,9 @@ void ThreadDumper::describe(ThreadInfo& info, Pending& pending) {
   info.os_tid = record.os_tid.load(kRelaxed);
   if (info.os_tid == 0) return;  // about to begin, or at its end
   info.cpu_ms = cpu_ms(info.os_tid);
-  info.nice = ::getpriority(PRIO_PROCESS, static_cast<id_t>(info.os_tid));
+  // The runtime changes it for priorities other than 5 only, and a system call for every thread shows in a
+  // large dump.
+  if (info.priority != 5) info.nice = ::getpriority(PRIO_PROCESS, static_cast<id_t>(info.os_tid));
 }
 
 // The thread may lock and unlock meanwhile; what is shown of a running thread's locks is what they were at
@@ -233,7 +235,10 @@ void ThreadDumper::sample_running(const std::vector<std::size_t>& running) {
   std::vector<pid_t> tids;
   for (const std::size_t i : running) {
     ThreadInfo& info = dump_.threads_[i];
-    if (info.os_tid == 0) continue;  // a virtual thread is sampled where it runs
+    if (info.os_tid == 0) {  // a virtual thread is sampled where it runs
+      if (!info.is_virtual) info.stack_missing = "about to begin or to end";
+      continue;
+    }
     if (!engine_.sampler.installed()) {
       info.stack_missing = "no creel::Diagnostics in this process";
       continue;

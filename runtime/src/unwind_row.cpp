@@ -22,8 +22,16 @@ std::vector<DwarfOperation> copy_operations(const Dwarf_Op* operations, std::siz
   return copy;
 }
 
-bool is_base_plus_offset(const std::vector<DwarfOperation>& operations) noexcept {
-  return operations.size() == 1 && operations[0].atom >= DW_OP_breg0 && operations[0].atom <= DW_OP_breg16;
+// Whether the CFA is a register plus an offset; libdw says so by either of two operations.
+bool base_plus_offset(const std::vector<DwarfOperation>& operations, std::uint64_t& number,
+                      std::int64_t& offset) noexcept {
+  if (operations.size() != 1) return false;
+  const DwarfOperation& only = operations[0];
+  const bool indexed = only.atom == DW_OP_bregx;
+  if (!indexed && (only.atom < DW_OP_breg0 || only.atom > DW_OP_breg31)) return false;
+  number = indexed ? only.number : only.atom - std::uint64_t{DW_OP_breg0};
+  offset = static_cast<std::int64_t>(indexed ? only.number2 : only.number);
+  return number < WalkRegisters::kCount;
 }
 
 GeneralRow::Rule read_rule(Dwarf_Frame* frame, int number) {
@@ -69,13 +77,14 @@ bool word_offset(const GeneralRow::Rule& rule, std::int16_t& words) noexcept {
 }
 
 bool make_compact(const GeneralRow& general, UnwindRow& row) noexcept {
-  if (!is_base_plus_offset(general.cfa)) return false;
-  const auto offset = static_cast<std::int64_t>(general.cfa[0].number);
+  std::uint64_t base = 0;
+  std::int64_t offset = 0;
+  if (!base_plus_offset(general.cfa, base, offset)) return false;
   if (offset < std::numeric_limits<std::int32_t>::min() ||
       offset > std::numeric_limits<std::int32_t>::max()) {
     return false;
   }
-  row.cfa_register = static_cast<std::uint8_t>(general.cfa[0].atom - DW_OP_breg0);
+  row.cfa_register = static_cast<std::uint8_t>(base);
   row.cfa_offset = static_cast<std::int32_t>(offset);
   if (!word_offset(general.rules[WalkRegisters::kRip], row.return_address)) return false;
   for (std::size_t i = 0; i < row.saved.size(); ++i) {

@@ -1,5 +1,6 @@
-// A program for the JDK's tools to look at: threads in every kind of wait, two deadlocks, a busy one and a foreign one.
-// Prints "ready" and its pid, then runs until its standard input ends or a line "exit" comes (then by exit()).
+// A program for the JDK's tools to look at: threads in every kind of wait, two deadlocks, a busy one and a
+// foreign one. Prints "ready" and its pid, then runs until its standard input ends or a line "exit" comes
+// (then by exit()). With --parked N it has N threads parked 20 calls deep instead.
 #include <creel/runtime/array_blocking_queue.hpp>
 #include <creel/runtime/diagnostics.hpp>
 #include <creel/runtime/monitor.hpp>
@@ -8,15 +9,19 @@
 
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <latch>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <type_traits>
 
 namespace {
 
@@ -46,6 +51,24 @@ void deadlock(const std::string& prefix, Lock& first, Lock& second) {
   });
 }
 
+// Kept from becoming a loop: the depth is what is measured.
+[[gnu::noinline]] int park_deep(int depth, std::latch& parked) {
+  if (depth == 0) {
+    parked.count_down();
+    creel::Thread::sleep(1h);
+    return 0;
+  }
+  const int below = park_deep(depth - 1, parked);
+  asm volatile("" ::: "memory");
+  return below + 1;
+}
+
+void start_parked(int count) {
+  static std::latch parked(count);
+  for (int i = 0; i < count; ++i) start("worker-" + std::to_string(i), [] { park_deep(20, parked); });
+  parked.wait();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -55,17 +78,21 @@ int main(int argc, char** argv) {
   static creel::ReentrantLock left{"left"}, right{"right"};
   static creel::ArrayBlockingQueue<int> queue{4};
   static std::mutex foreign;
-  deadlock("monitors", accounts, orders);
-  deadlock("locks", left, right);
-  start("taker", [] { queue.take(); });
-  start("sleeper", [] { creel::Thread::sleep(1h); });
-  start("spinner", [] { spin(stop); });
-  start("decode-0", [] {
-    const creel::Activity activity{"stage decode, item 000123 of train-000000.tar"};
-    creel::Thread::sleep(1h);
-  });
-  foreign.lock();
-  std::thread([] { const std::lock_guard guard{foreign}; }).detach();
+  if (argc == 3 && std::string_view(argv[1]) == "--parked") {
+    start_parked(std::atoi(argv[2]));
+  } else {
+    deadlock("monitors", accounts, orders);
+    deadlock("locks", left, right);
+    start("taker", [] { queue.take(); });
+    start("sleeper", [] { creel::Thread::sleep(1h); });
+    start("spinner", [] { spin(stop); });
+    start("decode-0", [] {
+      const creel::Activity activity{"stage decode, item 000123 of train-000000.tar"};
+      creel::Thread::sleep(1h);
+    });
+    foreign.lock();
+    std::thread([] { const std::lock_guard guard{foreign}; }).detach();
+  }
 
   std::printf("ready %d\n", ::getpid());
   std::fflush(stdout);

@@ -66,6 +66,7 @@ void AttachListener::bind() {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, temporary.c_str(), temporary.size() + 1);
+  file_.remove();
   ::unlink(temporary.c_str());
   ::fchmod(fd.get(), 0600);  // of the file that bind makes: closes the moment before chmod
   const bool made = ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&

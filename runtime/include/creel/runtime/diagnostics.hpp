@@ -7,12 +7,12 @@
 namespace creel {
 
 struct DiagnosticsOptions {
-  std::string name;                    ///< as jps shows it; empty: the executable's file name
-  std::vector<std::string> arguments;  ///< shown behind the name
-  bool attach = true;                  ///< answer jstack, jcmd and `creel dump`
-  bool perf_data = true;               ///< be listed by jps, jcmd and `creel ps`
-  bool sigquit = true;                 ///< print a thread dump on stderr at SIGQUIT (kill -3, Ctrl-\)
-  int sample_signal = 0;               ///< real-time signal that reads running threads' stacks; 0: a free one
+  std::string name = {};                    ///< as jps shows it; empty: the executable's file name
+  std::vector<std::string> arguments = {};  ///< shown behind the name
+  bool attach = true;                       ///< answer jstack, jcmd and `creel dump`
+  bool perf_data = true;                    ///< be listed by jps, jcmd and `creel ps`
+  bool sigquit = true;                      ///< print a thread dump on stderr at SIGQUIT (kill -3, Ctrl-\)
+  int sample_signal = 0;  ///< real-time signal that reads running threads' stacks; 0: a free one
 };
 
 /// Makes the process readable from outside, as a JVM is: jps lists it, jstack and jcmd Thread.print show its

@@ -34,9 +34,9 @@ struct ProcessInfo {
 /// by pid.
 std::vector<ProcessInfo> list_processes();
 
-/// Removes what a process that was killed left in /tmp for attaching and for jps: only files of this user, never
-/// through a symbolic link. Does nothing if it is alive. A parent calls it best before it waits for the dead child: as
-/// long as the number is taken, no new process can have files of that name.
+/// Removes what a process that was killed left in /tmp for attaching and for jps: only files of this user,
+/// never through a symbolic link. Does nothing if it is alive. A parent calls it best before it waits for the
+/// dead child: as long as the number is taken, no new process can have files of that name.
 void remove_leftovers(pid_t pid) noexcept;
 
 }  // namespace creel
