@@ -31,6 +31,10 @@ bool LockCore::take() noexcept {
          word_.compare_exchange_strong(free, kLocked, std::memory_order_acquire, std::memory_order_relaxed);
 }
 
+bool LockCore::goes_behind() const noexcept {
+  return (fair_ || starving_.load(std::memory_order_relaxed)) && !queue_.empty();
+}
+
 void LockCore::took(ThreadRecord& self, std::uint32_t holds, std::uintptr_t stack_pointer) noexcept {
   owner_.store(self.id, std::memory_order_relaxed);
   holds_ = holds;
@@ -44,7 +48,7 @@ WaitOutcome LockCore::lock(std::uintptr_t stack_pointer, Deadline deadline, Inte
     ++holds_;
     return WaitOutcome::Met;
   }
-  if ((fair_ && !queue_.empty()) || !take()) {
+  if (goes_behind() || !take()) {
     const WaitOutcome outcome = lock_contended(deadline, interruptible);
     if (outcome != WaitOutcome::Met) return outcome;
   }
@@ -56,14 +60,15 @@ WaitOutcome LockCore::lock_contended(Deadline deadline, Interruptible interrupti
   // Most locks are held for less than the two switches that a park costs; with one processor the owner cannot
   // go on while we spin.
   static const int spins = std::thread::hardware_concurrency() > 1 ? 50 : 0;
-  if (!fair_) {
-    for (int i = 0; i < spins && queue_.empty(); ++i) {
-      if (take()) return WaitOutcome::Met;
-      cpu_relax();
-    }
+  for (int i = 0; i < spins && queue_.empty(); ++i) {
+    if (take()) return WaitOutcome::Met;
+    cpu_relax();
   }
+  int tries = 0;
   const Blocker blocker{this, type_, name(), &owner_, monitor_ ? WaitKind::MonitorEnter : WaitKind::Parking};
-  return queue_.await(blocker, deadline, interruptible, WaitQueue::Order::Head, [this] {
+  const WaitOutcome outcome = queue_.await(blocker, deadline, interruptible, WaitQueue::Order::Head, [&] {
+    if (++tries > kPatience) starving_.store(true, std::memory_order_relaxed);
+    for (int i = 0; i < spins && word_.load(std::memory_order_relaxed) != kFree; ++i) cpu_relax();
     // Taken as contended, since others may stand behind; the release then looks.
     for (std::uint32_t seen = word_.load(std::memory_order_relaxed); seen != kContended;) {
       if (word_.compare_exchange_weak(seen, kContended, std::memory_order_acquire,
@@ -73,6 +78,8 @@ WaitOutcome LockCore::lock_contended(Deadline deadline, Interruptible interrupti
     }
     return false;
   });
+  if (tries > kPatience) starving_.store(false, std::memory_order_relaxed);
+  return outcome;
 }
 
 bool LockCore::try_lock(std::uintptr_t stack_pointer) noexcept {

@@ -180,7 +180,7 @@ TEST_CASE("a notify is not lost to a waiter that is interrupted or times out at 
 }
 
 TEST_CASE("a monitor may be destroyed by the thread that is last to hold it") {
-  for (int round = 0; round < 2000; ++round) {
+  for (int round = 0; round < 300; ++round) {
     auto monitor = std::make_unique<Monitor>();
     int arrived = 0;
     Thread other = Thread::of_platform().start([&, m = monitor.get()] {

@@ -1,3 +1,4 @@
+#include "creel_test/eventually.hpp"
 #include "thread_record.hpp"
 
 #include <creel/runtime/lock_support.hpp>
@@ -14,21 +15,7 @@
 using namespace std::chrono_literals;
 using creel::Thread;
 using creel::ThreadState;
-
-namespace {
-
-// Waits for another thread to get somewhere that only polling can see (a state, a count).
-template <typename Predicate>
-bool eventually(Predicate predicate) {
-  const creel::Deadline deadline = 20s;
-  while (!predicate()) {
-    if (deadline.expired()) return false;
-    Thread::yield();
-  }
-  return true;
-}
-
-}  // namespace
+using creel_test::eventually;
 
 TEST_CASE("a platform thread has a name, an id and a state that follow its life") {
   std::atomic<bool> go{false};

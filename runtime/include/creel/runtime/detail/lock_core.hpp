@@ -22,8 +22,9 @@ struct ConditionList {
 ///
 /// Taking and giving it back costs a compare-and-swap each when nobody else wants it. Unlocking wakes the
 /// longest waiting thread but does not hand over: a thread that comes by may take the lock first (unless
-/// fair), which keeps the lock busy while the woken one is on its way. notify() wakes nobody: the notified
-/// threads are woken when the lock is free again, since they could do nothing before.
+/// fair), which keeps the lock busy while the woken one is on its way; one that was passed by several times
+/// in a row goes first. notify() wakes nobody: the notified threads are woken when the lock is free again,
+/// since they could do nothing before.
 class LockCore {
  public:
   /// `type` is a static string; a monitor is BLOCKED in dumps where other locks are WAITING.
@@ -58,16 +59,20 @@ class LockCore {
 
  private:
   static constexpr std::uint32_t kFree = 0, kLocked = 1,
-                                 kContended = 2;  // kContended: locked, and somebody waits
+                                 kContended = 2;  // contended: locked, and somebody waits
+  static constexpr int kPatience = 3;  // tries of the first in line that may fail before others stand back
 
   bool take() noexcept;
+  bool goes_behind() const noexcept;
   WaitOutcome lock_contended(Deadline deadline, Interruptible interruptible) noexcept;
   void took(ThreadRecord& self, std::uint32_t holds, std::uintptr_t stack_pointer) noexcept;
   void release() noexcept;
   void release_notified() noexcept;
 
   std::atomic<std::uint32_t> word_{kFree};
-  std::uint32_t holds_ = 0;              // the owner's
+  std::atomic<bool> starving_{
+      false};                // the longest waiting thread was passed too often: nobody goes before it
+  std::uint32_t holds_ = 0;  // the owner's
   std::atomic<std::uint64_t> owner_{0};  // id of the thread that holds it; 0: none
   ConditionList notified_;               // to be woken when the lock is free; the owner's
   WaitQueue queue_;

@@ -1,0 +1,99 @@
+#include <creel/runtime/semaphore.hpp>
+#include <creel/runtime/thread.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <vector>
+
+using namespace std::chrono_literals;
+using creel::Semaphore;
+using creel::Thread;
+using creel::ThreadState;
+
+namespace {
+
+void await_state(const Thread& thread, ThreadState state) {
+  while (thread.state() != state) Thread::yield();
+}
+
+}  // namespace
+
+TEST_CASE("permits are counted, also below zero, and drained") {
+  Semaphore semaphore{2};
+  CHECK(semaphore.try_acquire(2));
+  CHECK_FALSE(semaphore.try_acquire());
+  CHECK_FALSE(semaphore.try_acquire(2ms));
+  semaphore.release(5);
+  CHECK(semaphore.available_permits() == 5);
+  CHECK(semaphore.drain_permits() == 5);
+  CHECK(semaphore.drain_permits() == 0);
+  Semaphore in_debt{-1};
+  in_debt.release();
+  CHECK_FALSE(in_debt.try_acquire());
+  in_debt.release();
+  CHECK(in_debt.try_acquire());
+}
+
+TEST_CASE("no more threads than permits are inside") {
+  Semaphore semaphore{3};
+  std::atomic<int> inside{0};
+  std::atomic<int> most{0};
+  std::vector<Thread> threads;
+  for (int t = 0; t < 10; ++t) {
+    auto builder = t % 2 == 0 ? Thread::of_platform() : Thread::of_virtual();
+    threads.push_back(builder.start([&] {
+      for (int i = 0; i < 300; ++i) {
+        semaphore.acquire();
+        const int now = ++inside;
+        int seen = most;
+        while (seen < now && !most.compare_exchange_weak(seen, now)) {
+        }
+        Thread::yield();
+        --inside;
+        semaphore.release();
+      }
+    }));
+  }
+  for (const Thread& thread : threads) CHECK(thread.join(30s));
+  CHECK(most <= 3);
+  CHECK(most >= 2);
+  CHECK(semaphore.available_permits() == 3);
+}
+
+TEST_CASE("one release of many permits serves many waiters, a large request waits for enough") {
+  Semaphore semaphore{0, "slots", Semaphore::Fairness::Fair};
+  std::vector<Thread> threads;
+  threads.push_back(Thread::of_platform().start([&] { semaphore.acquire(3); }));
+  await_state(threads[0], ThreadState::Waiting);
+  for (int i = 0; i < 4; ++i) {
+    threads.push_back(Thread::of_platform().start([&] { semaphore.acquire(); }));
+    await_state(threads.back(), ThreadState::Waiting);
+  }
+  semaphore.release(2);
+  CHECK_FALSE(threads[0].join(5ms));
+  CHECK_FALSE(threads[1].join(1ms));  // fair: nobody goes before the large request
+  semaphore.release(5);
+  for (const Thread& thread : threads) CHECK(thread.join(20s));
+  CHECK(semaphore.available_permits() == 0);
+}
+
+TEST_CASE("acquire answers interrupt, acquire_uninterruptibly keeps it") {
+  Semaphore semaphore{0};
+  Thread interruptible =
+      Thread::of_platform().start([&] { CHECK_THROWS_AS(semaphore.acquire(), creel::InterruptedError); });
+  std::atomic<bool> kept{false};
+  Thread stubborn = Thread::of_platform().start([&] {
+    semaphore.acquire_uninterruptibly();
+    kept = Thread::interrupted();
+  });
+  await_state(interruptible, ThreadState::Waiting);
+  await_state(stubborn, ThreadState::Waiting);
+  interruptible.interrupt();
+  CHECK(interruptible.join(20s));
+  stubborn.interrupt();
+  semaphore.release();
+  CHECK(stubborn.join(20s));
+  CHECK(kept);
+}
