@@ -158,7 +158,6 @@ TEST_CASE("of several ranks each says what it waited for") {
   REQUIRE(message != std::string::npos);
   CHECK(errors.find("waiting in barrier #1", message) != std::string::npos);
   CHECK(errors.find("not waiting for a peer", message) == std::string::npos);
-        errors.find(", for rank", message));  // it had ended; at most waited for
 }
 
 TEST_CASE("a rank that does not leave is killed after the grace") {
