@@ -76,6 +76,13 @@ class HttpClient {
     return read();
   }
 
+  /// The one of two that has something to read first.
+  static HttpClient& first_answered(HttpClient& a, HttpClient& b) {
+    pollfd ready[2] = {{a.fd_.get(), POLLIN, 0}, {b.fd_.get(), POLLIN, 0}};
+    if (::poll(ready, 2, 10'000) <= 0) throw std::runtime_error("the server is silent");
+    return ready[0].revents != 0 ? a : b;
+  }
+
   /// True if the server closes without another byte.
   bool closed() { return received_.empty() && !receive(); }
 

@@ -160,7 +160,7 @@ TEST_CASE("http: a refused request keeps the connection unless its body is on th
 }
 
 TEST_CASE("http: a client that drips bytes is dropped in time, in the header and in the body") {
-  Fixture fixture({.header_time = 100ms, .body_time = 100ms, .idle_time = 100ms});
+  Fixture fixture({.header_time = 100ms, .body_time = 100ms, .idle_time = 1s});
   for (const std::string start :
        {"GET / HT", "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\n"}) {
     HttpClient slow = fixture.connect();
