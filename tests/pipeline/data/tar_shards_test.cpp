@@ -166,6 +166,12 @@ TEST_CASE("hostile headers are refused") {
         "t.tar: damaged tar archive: extended header of 1048577 bytes at byte 0");
   CHECK(with({.name = "s.txt", .type = 'S'}) ==
         "t.tar: sparse member s.txt; pack it without --sparse at byte 0");
+  TarFile endless;  // 2^64 - 1 bytes: offset + size is less than offset
+  endless.add({.name = "x", .type = 'x'}, bytes_of("29 size=18446744073709551615\n"));
+  endless.add("a.txt", "abc");
+  endless.end();
+  CHECK(refusal(endless) ==
+        "t.tar: truncated tar archive: a.txt has 18446744073709551615 bytes, but 1536 are left at byte 1024");
   TarFile twice;
   twice.add("a.txt", "1");
   twice.add("a.txt", "2");
