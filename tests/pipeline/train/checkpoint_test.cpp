@@ -1,10 +1,8 @@
-#include <creel/pipeline/train/checkpoint.hpp>
-
 #include <creel/models/functional.hpp>
+#include <creel/pipeline/train/checkpoint.hpp>
 #include <creel/runtime/error.hpp>
 
 #include <creel_test/temporary_folder.hpp>
-
 #include <doctest/doctest.h>
 
 #include <filesystem>

@@ -1,10 +1,9 @@
-#include <creel/pipeline/train/data_parallel.hpp>
-#include <creel/pipeline/train/gather.hpp>
-#include <creel/pipeline/train/train_step.hpp>
-
 #include <creel/models/functional.hpp>
 #include <creel/models/outputs.hpp>
 #include <creel/models/registry.hpp>
+#include <creel/pipeline/train/data_parallel.hpp>
+#include <creel/pipeline/train/gather.hpp>
+#include <creel/pipeline/train/train_step.hpp>
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/thread.hpp>
 
@@ -52,7 +51,8 @@ void on_ranks(int ranks, const std::function<void(comm::Group&)>& body) {
 models::ModelSpec tiny_clip() {
   models::ClipSpec clip;
   clip.image = {.size = 16, .patch = 8, .channels = 3, .width = 16, .layers = 1, .heads = 2, .mlp = 32};
-  clip.text = {.vocabulary = 50, .context = 6, .width = 16, .layers = 1, .heads = 2, .mlp = 32, .bos = 48, .eos = 49};
+  clip.text = {
+      .vocabulary = 50, .context = 6, .width = 16, .layers = 1, .heads = 2, .mlp = 32, .bos = 48, .eos = 49};
   clip.embed = 8;
   return {"clip", clip};
 }
@@ -70,7 +70,8 @@ nn::Inputs rows(std::int64_t from, std::int64_t to) {
     const std::int64_t line[6] = {48, row + 1, 2 * row + 3, 7, 49, 49};
     for (const std::int64_t value : line) *id++ = value;
   }
-  return {{models::names::pixel_values, pixels.slice(0, from, to)}, {models::names::input_ids, ids.slice(0, from, to)}};
+  return {{models::names::pixel_values, pixels.slice(0, from, to)},
+          {models::names::input_ids, ids.slice(0, from, to)}};
 }
 
 struct Trained {
@@ -95,7 +96,8 @@ Trained train(comm::Group& group, int steps) {
       trained.gradients.push_back(entry.tensor.grad().clone());
     }
   }
-  for (const nn::NamedTensor& entry : model->named_parameters()) trained.weights.push_back(entry.tensor.detach().clone());
+  for (const nn::NamedTensor& entry : model->named_parameters())
+    trained.weights.push_back(entry.tensor.detach().clone());
   return trained;
 }
 
@@ -119,7 +121,8 @@ TEST_CASE("ranks train as one rank with the whole batch") {
   for (const int ranks : {2, 4}) {
     CAPTURE(ranks);
     std::vector<Trained> split(static_cast<std::size_t>(ranks));
-    on_ranks(ranks, [&](comm::Group& group) { split[static_cast<std::size_t>(group.rank())] = train(group, 4); });
+    on_ranks(ranks,
+             [&](comm::Group& group) { split[static_cast<std::size_t>(group.rank())] = train(group, 4); });
     for (const Trained& rank : split) {
       for (std::size_t i = 0; i < whole.losses.size(); ++i) {
         CHECK(rank.losses[i] == doctest::Approx(whole.losses[i]).epsilon(1e-5));
@@ -166,7 +169,8 @@ TEST_CASE("parameters start as rank 0's, and gradients are averaged in buckets o
       factor = 0;
       for (const nn::NamedTensor& entry : parameters) {
         ++factor;
-        for (const float gradient : values(entry.tensor.grad())) CHECK(gradient == 1.5f * static_cast<float>(factor));
+        for (const float gradient : values(entry.tensor.grad()))
+          CHECK(gradient == 1.5f * static_cast<float>(factor));
       }
     });
   }
@@ -174,7 +178,8 @@ TEST_CASE("parameters start as rank 0's, and gradients are averaged in buckets o
 
 TEST_CASE("a parameter without a gradient is named") {
   on_ranks(2, [](comm::Group& group) {
-    const nn::TensorMap parameters{{"used", nn::ones({2}).requires_grad_()}, {"idle", nn::ones({2}).requires_grad_()}};
+    const nn::TensorMap parameters{{"used", nn::ones({2}).requires_grad_()},
+                                   {"idle", nn::ones({2}).requires_grad_()}};
     DataParallel data_parallel(parameters, group, 1);
     parameters.at("used").sum().backward();
     CHECK_THROWS_WITH_AS(data_parallel.finish(), doctest::Contains("no gradient reached idle"), creel::Error);

@@ -1,7 +1,6 @@
 #include "metrics_log.hpp"
 
 #include <creel_test/temporary_folder.hpp>
-
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -52,8 +51,9 @@ TEST_CASE("resuming cuts the steps after the checkpoint, a torn line and an old 
   }
   const std::string text = content(folder.path());
   CHECK(text.find("\"step\":5,\"epoch\"") != std::string::npos);
-  CHECK(text.ends_with("{\"event\":\"resume\",\"step\":5}\n"
-                       "{\"event\":\"step\",\"step\":6,\"epoch\":0,\"loss\":0.5,\"images_per_s\":1.0}\n"));
+  CHECK(
+      text.ends_with("{\"event\":\"resume\",\"step\":5}\n"
+                     "{\"event\":\"step\",\"step\":6,\"epoch\":0,\"loss\":0.5,\"images_per_s\":1.0}\n"));
   CHECK(text.find("\"step\":7") == std::string::npos);
 }
 
@@ -73,8 +73,9 @@ TEST_CASE("a result is known as such") {
     log.result({0.975, 1000, 12.5, 0});
   }
   CHECK(creel::pipeline::has_result(folder.path()));
-  CHECK(content(folder.path()).ends_with("{\"event\":\"result\",\"zero_shot_top1\":0.975,\"images_per_s\":1000.0,"
-                                         "\"seconds\":12.500,\"bad_samples\":0}\n"));
+  CHECK(content(folder.path())
+            .ends_with("{\"event\":\"result\",\"zero_shot_top1\":0.975,\"images_per_s\":1000.0,"
+                       "\"seconds\":12.500,\"bad_samples\":0}\n"));
 }
 
 TEST_CASE("a run that was not evaluated claims no accuracy") {

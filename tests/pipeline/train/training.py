@@ -289,7 +289,7 @@ def survives_bad_samples(folder):
                         spoilt.append(pathlib.Path(member.name).stem)
                         member.size = len(content)
                 target.addfile(member, io.BytesIO(content))
-    path = "data.source.path=" + str(bad / "train-{000..003}.tar")
+    path = "data.source.path=" + str(bad / "train-{00000..00003}.tar")
     with Run(folder / "some", settings=[path, "train.epochs=1"]) as run:
         run.ok()
         text = run.text()
