@@ -68,8 +68,15 @@ WaitOutcome LockCore::lock_contended(Deadline deadline, Interruptible interrupti
   const Blocker blocker{this, type_, name(), &owner_, monitor_ ? WaitKind::MonitorEnter : WaitKind::Parking};
   const WaitOutcome outcome = queue_.await(blocker, deadline, interruptible, WaitQueue::Order::Head, [&] {
     if (++tries > kPatience) starving_.store(true, std::memory_order_relaxed);
-    for (int i = 0; i < spins && word_.load(std::memory_order_relaxed) != kFree; ++i) cpu_relax();
     // Taken as contended, since others may stand behind; the release then looks.
+    for (int i = 0; i < spins; ++i, cpu_relax()) {
+      std::uint32_t free = kFree;
+      if (word_.load(std::memory_order_relaxed) == kFree &&
+          word_.compare_exchange_strong(free, kContended, std::memory_order_acquire,
+                                        std::memory_order_relaxed)) {
+        return true;
+      }
+    }
     for (std::uint32_t seen = word_.load(std::memory_order_relaxed); seen != kContended;) {
       if (word_.compare_exchange_weak(seen, kContended, std::memory_order_acquire,
                                       std::memory_order_relaxed)) {
