@@ -33,6 +33,7 @@ void add_serve(CLI::App& app, ServeOptions& options) {
   serve->add_option("--run-dir", options.run_dir, "Run folder")->required();
   serve->add_option("--host", options.host, "Address to listen on");
   serve->add_option("--port", options.port, "Port to listen on; 0 picks one");
+  serve->add_option("--threads", options.threads, "Threads that compute; 0: one per core");
 }
 
 }  // namespace

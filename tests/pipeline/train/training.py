@@ -272,6 +272,30 @@ def shows_its_threads(folder):
         json.loads(as_json.stdout)
 
 
+def shows_a_wait_in_a_backward_hook(folder):
+    """A rank that waits for a stopped one in an all-reduce of its backward pass shows all frames down to its start."""
+    with Run(folder / "run") as run:
+        run.until_step(2)
+        waiting, stopped = run.ranks()
+        for _ in range(60):
+            os.kill(stopped, signal.SIGSTOP)
+            block = ""
+            for _ in range(200):  # until the rank that goes on has come to its wait
+                dump = subprocess.run([CREEL, "dump", str(waiting)], capture_output=True, text=True, timeout=60).stdout
+                block = dump[dump.index('"step-0"'):].split("\n\n")[0]
+                if "waiting for rank 1" in block:
+                    break
+            os.kill(stopped, signal.SIGCONT)
+            check("waiting for rank 1" in block, f"does not wait for the stopped rank:\n{block}")
+            if "AccumulateGrad" in block:
+                break
+        else:
+            fail(f"60 stops, and none within a backward hook; the last one:\n{block}")
+        order = [block.find(name) for name in ("Group::all_reduce", "DataParallel", "AccumulateGrad", "Engine::execute",
+                                               "TrainStep::run", "run_thread_body")]
+        check(-1 not in order and order == sorted(order), f"frames are missing or out of order:\n{block}")
+
+
 def survives_bad_samples(folder):
     """Corrupt images are skipped, counted and named; over the allowed share the run stops with exit 4."""
     bad = folder / "data"
@@ -321,7 +345,8 @@ def keeps_checkpoint_on_full_disk(folder):
 
 CASES = {case.__name__: case for case in (
     learns, same_for_any_workers, one_rank_equals_two, resumes_exactly, starts_over_without_checkpoint, stops_on_signals,
-    names_a_lost_rank, dies_with_its_launcher, shows_its_threads, survives_bad_samples, keeps_checkpoint_on_full_disk)}
+    names_a_lost_rank, dies_with_its_launcher, shows_its_threads, shows_a_wait_in_a_backward_hook,
+    survives_bad_samples, keeps_checkpoint_on_full_disk)}
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="creel-train-") as temporary:
