@@ -117,6 +117,31 @@ TEST_CASE("other collectives agree with the serial reference, in place and not" 
   }
 }
 
+TEST_CASE("all_reduce with more ranks than processors, in chunks and unaligned" * doctest::timeout(120)) {
+  for (const int ranks : {5, 6, 7, 8}) {
+    for (const char* algorithm : {"ring", "direct"}) {
+      CAPTURE(ranks);
+      CAPTURE(algorithm);
+      World world = World::create(ranks, 64 << 10);
+      thread_ranks(world,
+                   [&](Group& group) {
+                     for (const DType dtype : {DType::F32, DType::BF16, DType::I64}) {
+                       for (const std::size_t count : {0u, 1u, 7u, 200u, 9001u}) {
+                         const reference::Bytes mine = reference::filled(count, group.rank(), dtype);
+                         reference::Bytes storage(mine.size() + 1);
+                         std::copy(mine.begin(), mine.end(), storage.begin() + 1);
+                         group.all_reduce({storage.data() + 1, count, dtype}, ReduceOp::Sum);
+                         const reference::Bytes expected =
+                             reference::reduced(count, ranks, dtype, ReduceOp::Sum);
+                         CHECK(std::equal(expected.begin(), expected.end(), storage.begin() + 1));
+                       }
+                     }
+                   },
+                   {.all_reduce = algorithm});
+    }
+  }
+}
+
 TEST_CASE("nobody leaves a barrier before all have come" * doctest::timeout(60)) {
   for (const int ranks : {2, 3, 5, 8}) {
     World world = World::create(ranks, 64 << 10);

@@ -10,9 +10,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <exception>
 #include <functional>
+#include <iostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -78,6 +81,9 @@ class RankProcesses {
   void start(int rank, const Body& body) {
     int ends[2];
     REQUIRE(::pipe(ends) == 0);
+    // Else the child would print what stands in its copy of the buffers once more.
+    std::fflush(nullptr);
+    std::cout.flush();
     const pid_t parent = ::getpid();
     const pid_t pid = ::fork();
     REQUIRE(pid >= 0);
