@@ -28,6 +28,15 @@ said=$(./build/consumer)
 if ldd build/consumer | grep -E 'libtorch|libtbb|libc10'; then fail "the consumer links what the runtime must not need"; fi
 if find "$prefix" -path '*creel/scheduler*' -o -name '*scheduler*' | grep .; then fail "the runtime's component holds more"; fi
 
+# The README's example of embedding, as a project by itself; it ends with its input.
+example=$CREEL_SOURCE_DIR/examples/embed_runtime
+if ! (cmake -S "$example" -B example -G Ninja -DCMAKE_PREFIX_PATH="$prefix" && ninja -C example) >example.log 2>&1; then
+  cat example.log
+  fail "examples/embed_runtime does not build against the package"
+fi
+./example/embed_runtime </dev/null >embedded.txt || fail "embed_runtime: exit code $?"
+grep -q 'orders of 100 customers, the night watch was woken' embedded.txt || fail "embed_runtime said: $(cat embedded.txt)"
+
 if configure unknown -DCOMPONENTS="runtime;telepathy"; then fail "an unknown component was found"; fi
 tr -s ' \n' ' ' <unknown.log | grep -q "creel has no component 'telepathy'" || { cat unknown.log; fail "the message does not name it"; }
 if configure newer -DWANTED_VERSION=99.0; then fail "version 99 was found"; fi
