@@ -46,9 +46,7 @@ int train(const RunOptions& options, const pipeline::RunConfig& config) {
   const RunMode mode = options.resume      ? RunMode::Resume
                        : options.overwrite ? RunMode::Overwrite
                                            : RunMode::Fresh;
-  const auto run = pipeline::RunDirectory::open(path, mode, config);
-  if (options.resume && !run.has_checkpoint())
-    say(path.string() + " has no checkpoint yet; starting at step 0");
+  const auto locked = pipeline::RunDirectory::open(path, mode, config);
 
   const Diagnostics diagnostics({.name = "creel", .arguments = {arguments().begin() + 1, arguments().end()}});
   pipeline::LaunchPlan plan;

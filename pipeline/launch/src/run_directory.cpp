@@ -48,15 +48,6 @@ std::string marks_in(const fs::path& path) {
   return found;
 }
 
-bool checkpoint_in(const fs::path& path) {
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(path / "checkpoints", error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("step-") && name.ends_with(".safetensors")) return true;
-  }
-  return false;
-}
-
 // The lock is on the folder itself, so that it leaves no file, and goes when the process does, however it
 // ends.
 UniqueFd lock_folder(const fs::path& path) {
@@ -124,7 +115,6 @@ RunDirectory RunDirectory::open(const fs::path& path, RunMode mode, const RunCon
   if (mode == RunMode::Overwrite) {
     for (const char* name : kRunFiles) fs::remove_all(path / name);
   }
-  directory.has_checkpoint_ = checkpoint_in(path);
   write_file_atomically(path / "config.yaml", to_yaml(config));
   return directory;
 }

@@ -162,7 +162,6 @@ TEST_CASE("run starts a worker per rank, passes its verdict on, and guards its f
   CHECK(other.err.find("was started with other values of data.batch;") != std::string::npos);
   const Outcome resumed = creel(start + " --resume", "CREEL_WORKER=" + worker);
   CHECK(resumed.code == 0);
-  CHECK(resumed.err == "creel: " + run + " has no checkpoint yet; starting at step 0\n");
   CHECK(content(folder.path / "calls").find("train --run-dir " + run + " --resume --rank 0 ") !=
         std::string::npos);
 

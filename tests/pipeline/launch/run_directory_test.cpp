@@ -55,8 +55,7 @@ void touch(const fs::path& path) {
 TEST_CASE("a new run makes its folder and saves its configuration") {
   const TemporaryFolder folder;
   const fs::path path = folder.path / "runs" / "one";
-  const RunDirectory run = RunDirectory::open(path, RunMode::Fresh, config_of());
-  CHECK_FALSE(run.has_checkpoint());
+  RunDirectory::open(path, RunMode::Fresh, config_of());
   LoadOptions options;
   options.check_files = false;
   CHECK(load_config(path / "config.yaml", options).config.name == "run");
@@ -80,8 +79,7 @@ TEST_CASE("--overwrite removes the run, and only the run") {
   for (const char* name :
        {"config.yaml", "checkpoints/step-00000010.safetensors", "metrics.jsonl", "notes.txt"})
     touch(folder.path / name);
-  const RunDirectory run = RunDirectory::open(folder.path, RunMode::Overwrite, config_of());
-  CHECK_FALSE(run.has_checkpoint());
+  RunDirectory::open(folder.path, RunMode::Overwrite, config_of());
   CHECK_FALSE(fs::exists(folder.path / "metrics.jsonl"));
   CHECK(fs::exists(folder.path / "notes.txt"));
 }
@@ -89,11 +87,8 @@ TEST_CASE("--overwrite removes the run, and only the run") {
 TEST_CASE("--resume takes the run if its numbers stay the same") {
   const TemporaryFolder folder;
   { const RunDirectory first = RunDirectory::open(folder.path, RunMode::Fresh, config_of()); }
-  CHECK_FALSE(RunDirectory::open(folder.path, RunMode::Resume, config_of()).has_checkpoint());
-  touch(folder.path / "checkpoints/step-00000010.safetensors.tmp");
-  CHECK_FALSE(RunDirectory::open(folder.path, RunMode::Resume, config_of()).has_checkpoint());
-  touch(folder.path / "checkpoints/step-00000010.safetensors");
-  CHECK(RunDirectory::open(folder.path, RunMode::Resume, config_of("train.epochs=9")).has_checkpoint());
+  CHECK(refusal_of(folder.path, RunMode::Resume, config_of()).empty());
+  CHECK(refusal_of(folder.path, RunMode::Resume, config_of("train.epochs=9")).empty());
   const std::string why = refusal_of(folder.path, RunMode::Resume, config_of("data.batch=3"));
   CHECK(why.find("other values of data.batch;") != std::string::npos);
   std::ofstream(folder.path / "config.yaml") << "data: [";
@@ -117,7 +112,7 @@ TEST_CASE("what a killed launcher left is swept when its folder is opened again"
   const fs::path file = "/tmp/.java_pid" + std::to_string(dead);
   touch(file);
   ProcessTable{{dead, 1}, {}}.write(folder.path);
-  const RunDirectory run = RunDirectory::open(folder.path, RunMode::Fresh, config_of());
+  RunDirectory::open(folder.path, RunMode::Fresh, config_of());
   CHECK_FALSE(fs::exists(file));
   CHECK_FALSE(fs::exists(folder.path / "processes.json"));
 }

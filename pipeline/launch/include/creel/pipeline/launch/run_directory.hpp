@@ -23,15 +23,12 @@ class RunDirectory {
   static RunDirectory open(const std::filesystem::path& path, RunMode mode, const RunConfig& config);
 
   const std::filesystem::path& path() const noexcept { return path_; }
-  /// Whether there was a checkpoint to go on from when the folder was opened.
-  bool has_checkpoint() const noexcept { return has_checkpoint_; }
 
  private:
   RunDirectory(std::filesystem::path path, UniqueFd lock) : path_(std::move(path)), lock_(std::move(lock)) {}
 
   std::filesystem::path path_;
   UniqueFd lock_;
-  bool has_checkpoint_ = false;
 };
 
 }  // namespace creel::pipeline
