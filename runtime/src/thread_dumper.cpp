@@ -107,7 +107,8 @@ void ThreadDumper::describe(ThreadInfo& info, Pending& pending) {
   info.is_virtual = record.is_virtual;
   info.daemon = record.daemon.load(kRelaxed);
   info.priority = record.priority.load(kRelaxed);
-  info.elapsed_s = static_cast<double>(now_ns_ - record.started_ns) / 1e9;
+  const std::int64_t started_ns = record.started_ns.load(kRelaxed);
+  info.elapsed_s = started_ns != 0 ? static_cast<double>(now_ns_ - started_ns) / 1e9 : 0;
   info.address = reinterpret_cast<std::uintptr_t>(&record);
   info.carrier = record.carrier.load(kRelaxed);
   info.carrying = record.carrying.load(kRelaxed);

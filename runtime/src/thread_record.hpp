@@ -80,7 +80,7 @@ struct WaitNode {
 
 class ThreadRecord : public std::enable_shared_from_this<ThreadRecord> {
  public:
-  static constexpr std::size_t kHeldShown = 8;
+  static constexpr std::size_t kHeldShown = 6;
 
   explicit ThreadRecord(bool is_virtual);  // takes the next id
   virtual ~ThreadRecord() = default;
@@ -100,13 +100,14 @@ class ThreadRecord : public std::enable_shared_from_this<ThreadRecord> {
   // LockSupport's token, the futex word of platform threads.
   static constexpr std::uint32_t kNoPermit = 0, kPermit = 1, kParked = 2;
   std::atomic<std::uint32_t> permit{kNoPermit};
-  std::int64_t started_ns = 0;   // CLOCK_MONOTONIC
-  std::uintptr_t stack_low = 0;  // [low, high) of the native stack, or of the virtual thread's own
-  std::uintptr_t stack_high = 0;
+  // Written by the thread itself when a dump can see the record already; 0 until then.
+  std::atomic<std::int64_t> started_ns{0};   // CLOCK_MONOTONIC
+  std::atomic<std::uintptr_t> stack_low{0};  // [low, high) of the native stack, or of the virtual thread's own
+  std::atomic<std::uintptr_t> stack_high{0};
   std::atomic<std::uint64_t> carrier{0};   // id of the platform thread a virtual one is mounted on; 0 if none
   std::atomic<std::uint64_t> carrying{0};  // id of the virtual thread that this carrier runs; 0 if none
 
-  alignas(64) ParkSite park_site;
+  ParkSite park_site;
   ActivityText activity;
   std::array<HeldLock, kHeldShown> held{};
   std::atomic<std::uint32_t> held_count{0};

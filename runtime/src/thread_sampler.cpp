@@ -46,6 +46,7 @@ struct Slot {
   std::size_t size = 0;
   bool capped = false;
   std::int64_t stopped_ns = 0;
+  bool touched = false;   // the pages of most stacks' copies are there
   bool given_up = false;  // nobody waits for the answer any more, but its thread may still be writing it
   alignas(16) std::array<std::byte, ThreadSampler::kStackBytes> stack;
 };
@@ -200,6 +201,12 @@ bool ThreadSampler::blocks_signal(pid_t tid, std::string& why) const {
 
 bool ThreadSampler::send(Request& request) {
   Slot* slot = request.slot;
+  if (!slot->touched) {  // here, so that the handler takes no page faults while its thread stands still
+    constexpr std::size_t kUsual = 64 * 1024, kPage = 4096;
+    for (std::size_t at = 0; at < kUsual; at += kPage)
+      *const_cast<volatile std::byte*>(&slot->stack[at]) = std::byte{0};
+    slot->touched = true;
+  }
   slot->given_up = false;
   ticket_ += kPhase + 1;
   request.ticket = ticket_;

@@ -183,6 +183,8 @@ TEST_CASE("held monitors stand under the frame that took them, synchronizers in 
 }
 
 TEST_CASE("a running thread, one in a system call and foreign ones show their stacks") {
+  if (creel_test::kThreadSanitizer)
+    return;  // its runtime holds signals back from a thread that only computes
   const Diagnostics diagnostics{kSampling};
   stop = false;
   Pipe pipe;
@@ -232,6 +234,8 @@ TEST_CASE("a running thread, one in a system call and foreign ones show their st
 }
 
 TEST_CASE("a thread that blocks signals is listed with the reason") {
+  if (creel_test::kThreadSanitizer)
+    return;  // its runtime holds signals back from a thread that only computes
   const Diagnostics diagnostics{kSampling};
   stop = false;
   std::latch ready(1);
@@ -290,6 +294,8 @@ TEST_CASE("a parked virtual thread shows its own stack, up to its first function
 }
 
 TEST_CASE("a running virtual thread is sampled on its carrier") {
+  if (creel_test::kThreadSanitizer)
+    return;  // its runtime holds signals back from a thread that only computes
   const Diagnostics diagnostics{kSampling};
   stop = false;
   const Thread spinner = Thread::of_virtual().name("virtual spinner").start([] { spin(); });
@@ -402,6 +408,8 @@ TEST_CASE("dumps go on while threads come, work and go") {
 }
 
 TEST_CASE("a running thread is held up for less than 100 microseconds") {
+  if (creel_test::kThreadSanitizer)
+    return;  // its runtime holds signals back from a thread that only computes
   const Diagnostics diagnostics{kSampling};
   stop = false;
   const Thread spinner = Thread::of_platform().name("spinner").start([] { spin(); });
@@ -414,5 +422,5 @@ TEST_CASE("a running thread is held up for less than 100 microseconds") {
   MESSAGE("stop of a running thread: median " << median << " ns, longest of 51 " << stops.back() << " ns");
   CHECK(stops.front() > 0);
   // The median: a shared machine may take the processor away in the middle of any of them.
-  CHECK(median < (creel_test::kThreadSanitizer ? 1'000'000 : 100'000));
+  CHECK(median < 100'000);
 }
