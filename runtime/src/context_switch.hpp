@@ -20,8 +20,12 @@ struct SwitchPoint {
   unsigned uncaught_exceptions = 0;
   std::uintptr_t stack_low = 0;
   std::size_t stack_size = 0;
+#if defined(__SANITIZE_ADDRESS__)
   void* asan_fake_stack = nullptr;
+#endif
+#if defined(__SANITIZE_THREAD__)
   void* tsan_fiber = nullptr;
+#endif
 };
 
 /// Makes the running thread's own stack a switch point: one to come back to.

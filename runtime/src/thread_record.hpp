@@ -101,8 +101,9 @@ class ThreadRecord : public std::enable_shared_from_this<ThreadRecord> {
   static constexpr std::uint32_t kNoPermit = 0, kPermit = 1, kParked = 2;
   std::atomic<std::uint32_t> permit{kNoPermit};
   // Written by the thread itself when a dump can see the record already; 0 until then.
-  std::atomic<std::int64_t> started_ns{0};   // CLOCK_MONOTONIC
-  std::atomic<std::uintptr_t> stack_low{0};  // [low, high) of the native stack, or of the virtual thread's own
+  std::atomic<std::int64_t> started_ns{0};  // CLOCK_MONOTONIC
+  std::atomic<std::uintptr_t> stack_low{
+      0};  // [low, high) of the native stack, or of the virtual thread's own
   std::atomic<std::uintptr_t> stack_high{0};
   std::atomic<std::uint64_t> carrier{0};   // id of the platform thread a virtual one is mounted on; 0 if none
   std::atomic<std::uint64_t> carrying{0};  // id of the virtual thread that this carrier runs; 0 if none
