@@ -1,6 +1,7 @@
 #include <creel/comm/group.hpp>
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/thread.hpp>
+#include <creel/runtime/thread_dump.hpp>
 
 #include <creel_test/multi_process.hpp>
 #include <doctest/doctest.h>
@@ -119,6 +120,23 @@ TEST_CASE("while a rank waits, its status says for whom") {
   world.request_stop(SIGTERM);
   for (const RankOutcome& outcome : processes.wait()) CHECK_MESSAGE(outcome.exit_code == 0, outcome.message);
   CHECK(world.status(0).doing.empty());
+}
+
+TEST_CASE("a thread dump shows the wait, and the collective as the thread's work") {
+  World world = World::create(2);
+  creel::Thread waiter = creel::Thread::of_platform().name("step-0").start([&] {
+    Group group = Group::join(world, 0);
+    group.barrier();
+  });
+  CHECK(creel_test::eventually([] {
+    const std::string text = creel::ThreadDump::take().to_text();
+    const std::size_t thread = text.find("\"step-0\"");
+    return thread != std::string::npos &&
+           text.find("barrier #1, waiting for rank 1", thread) != std::string::npos &&
+           text.find("creel::comm::Group", thread) != std::string::npos;
+  }));
+  Group::join(world, 1).barrier();
+  CHECK(waiter.join(10s));
 }
 
 TEST_CASE("ranks that call different things are told which") {
