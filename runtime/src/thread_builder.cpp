@@ -1,4 +1,5 @@
 #include "native_thread.hpp"
+#include "record_pool.hpp"
 #include "thread_body.hpp"
 #include "thread_record.hpp"
 #include "virtual_thread.hpp"
@@ -105,7 +106,8 @@ Thread start_virtual_thread(std::shared_ptr<detail::VirtualThread> record) {
 Thread Thread::Builder::Options::start(std::function<void()> body, std::stop_source stopper) {
   if (is_virtual) {
     const std::size_t bytes = stack_size != 0 ? stack_size : detail::kDefaultVirtualStackBytes;
-    auto record = std::make_shared<detail::VirtualThread>(std::move(body), handler, bytes);
+    auto record = std::allocate_shared<detail::VirtualThread>(
+        detail::RecordAllocator<detail::VirtualThread>{}, std::move(body), handler, bytes);
     fill(*record);
     record->stopper = std::move(stopper);
     return start_virtual_thread(std::move(record));

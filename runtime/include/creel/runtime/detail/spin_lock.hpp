@@ -19,6 +19,7 @@ class SpinLock {
   void lock() noexcept {
     while (held_.exchange(true, std::memory_order_acquire)) wait_until_free();
   }
+  bool try_lock() noexcept { return !held_.exchange(true, std::memory_order_acquire); }
   void unlock() noexcept { held_.store(false, std::memory_order_release); }
 
   /// Returns once it has been seen free: whoever held it before does not touch it any more.
