@@ -21,6 +21,8 @@
 namespace nn = creel::nn;
 namespace comm = creel::comm;
 namespace models = creel::models;
+using creel::nn::operator*;
+using creel::nn::operator+;
 using creel::pipeline::DataParallel;
 using creel::pipeline::TrainStep;
 
