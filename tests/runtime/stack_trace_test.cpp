@@ -91,8 +91,8 @@ std::vector<std::string> names(const StackTrace& trace) {
 bool in_order(const StackTrace& trace, const std::vector<std::string>& wanted) {
   std::size_t next = 0;
   for (const std::string& name : names(trace)) {
-    if (next < wanted.size() && name == "stack_trace_test::" + wanted[next]) ++next;
-    if (next < wanted.size() && name == wanted[next]) ++next;
+    if (next < wanted.size() && name.ends_with(wanted[next]))
+      ++next;  // a sanitizer's is __interceptor_qsort_r
   }
   return next == wanted.size();
 }
