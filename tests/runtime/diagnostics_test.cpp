@@ -283,7 +283,8 @@ TEST_CASE("files left by dead processes are swept when the next one starts") {
                        [&](const creel::ProcessInfo& each) { return each.pid == child; });
   };
   CHECK(listed());
+  CHECK(exists(socket_path(child)));
   { const Diagnostics next{{.name = "next"}}; }
   CHECK_FALSE(listed());
-  creel::remove_leftovers(child);
+  CHECK_FALSE(exists(socket_path(child)));
 }

@@ -61,7 +61,14 @@ void sweep(int folder) {
     const int pid = std::atoi(entry->d_name);
     if (pid <= 0 || pid == ::getpid() || ::kill(pid, 0) == 0 || errno != ESRCH) continue;
     const UniqueFd file(::openat(folder, entry->d_name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
-    if (file && ::flock(file.get(), LOCK_EX | LOCK_NB) == 0) ::unlinkat(folder, entry->d_name, 0);
+    if (!file || ::flock(file.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    ::unlinkat(folder, entry->d_name, 0);
+    // Whoever was killed left its attach socket too; in /tmp only our own can be removed.
+    const std::string socket = std::string("/tmp/.java_pid") + entry->d_name;
+    struct stat status {};
+    if (::lstat(socket.c_str(), &status) == 0 && S_ISSOCK(status.st_mode) && status.st_uid == ::geteuid()) {
+      ::unlink(socket.c_str());
+    }
   }
 }
 
