@@ -91,8 +91,11 @@ def test_listed(target):
     expect(target.tool("jps"), rf"^{target.pid} dump_target$")
     expect(target.tool("jps", "-lm"), rf"^{target.pid} dump_target --first second$")
     expect(target.tool("jcmd", "-l"), rf"^{target.pid} dump_target --first second$")
-    expect(target.tool("jcmd", target.pid, "PerfCounter.print"), r"^java\.threads\.live=1\d$",
-           r'^sun\.rt\.javaCommand="dump_target --first second"$')
+    counters = ""
+    limit = time.monotonic() + 20  # they are brought up to date once a second
+    while not re.search(r"^java\.threads\.live=1\d$", counters, re.MULTILINE) and time.monotonic() < limit:
+        counters = target.tool("jcmd", target.pid, "PerfCounter.print")
+    expect(counters, r"^java\.threads\.live=1\d$", r'^sun\.rt\.javaCommand="dump_target --first second"$')
     expect(target.tool("jcmd", "dump_target", "VM.version"), rf"^{target.pid}:\ncreel 64-Bit Server VM version ")
 
 
