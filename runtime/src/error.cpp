@@ -8,16 +8,21 @@ namespace creel {
 
 int exit_code(ErrorCode code) noexcept {
   switch (code) {
-    case ErrorCode::Config: return 2;
-    case ErrorCode::Missing: return 3;
-    case ErrorCode::Data: return 4;
-    case ErrorCode::RankLost: return 5;
+    case ErrorCode::Config:
+      return 2;
+    case ErrorCode::Missing:
+      return 3;
+    case ErrorCode::Data:
+      return 4;
+    case ErrorCode::RankLost:
+      return 5;
     case ErrorCode::Failed:
     case ErrorCode::Io:
     case ErrorCode::Interrupted:
     case ErrorCode::Cancelled:
     case ErrorCode::Timeout:
-    case ErrorCode::Rejected: return 1;
+    case ErrorCode::Rejected:
+      return 1;
   }
   return 1;
 }
@@ -73,8 +78,8 @@ CommError::CommError(int rank, int peer, std::string operation, const std::strin
 namespace detail {
 
 void assert_failed(const char* condition, const char* why, std::source_location where) {
-  std::fprintf(stderr, "%s:%u: %s: CREEL_ASSERT(%s): %s\n", where.file_name(), where.line(), where.function_name(),
-               condition, why);
+  std::fprintf(stderr, "%s:%u: %s: CREEL_ASSERT(%s): %s\n", where.file_name(), where.line(),
+               where.function_name(), condition, why);
   std::abort();
 }
 

@@ -9,9 +9,12 @@ namespace {
 
 at::ScalarType scalar_type(ElementType type) {
   switch (type) {
-    case ElementType::U8: return at::kByte;
-    case ElementType::I64: return at::kLong;
-    case ElementType::F32: return at::kFloat;
+    case ElementType::U8:
+      return at::kByte;
+    case ElementType::I64:
+      return at::kLong;
+    case ElementType::F32:
+      return at::kFloat;
   }
   return at::kByte;
 }

@@ -1,6 +1,5 @@
-#include <creel/pipeline/train/checkpoint.hpp>
-
 #include <creel/models/safetensors.hpp>
+#include <creel/pipeline/train/checkpoint.hpp>
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/log.hpp>
 #include <creel/runtime/thread.hpp>
@@ -49,8 +48,8 @@ std::vector<std::int64_t> steps_in(const fs::path& folder) {
   return steps;
 }
 
-/// Leaves the newest `keep` checkpoints up to `newest`. Those of later steps stay: a run that was resumed from an older one
-/// overwrites them as it gets there.
+/// Leaves the newest `keep` checkpoints up to `newest`. Those of later steps stay: a run that was resumed
+/// from an older one overwrites them as it gets there.
 void remove_old(const fs::path& folder, std::int64_t newest, std::int64_t keep) {
   std::vector<std::int64_t> steps = steps_in(folder);
   std::erase_if(steps, [newest](std::int64_t step) { return step > newest; });
@@ -83,7 +82,8 @@ void Checkpoint::add(std::string_view prefix, const nn::TensorMap& part) {
 
 const std::string& Checkpoint::fact(const std::string& name) const {
   const auto found = facts.find(name);
-  if (found == facts.end()) throw Error("the checkpoint of step " + std::to_string(step) + " lacks '" + name + "'", ErrorCode::Data);
+  if (found == facts.end())
+    throw Error("the checkpoint of step " + std::to_string(step) + " lacks '" + name + "'", ErrorCode::Data);
   return found->second;
 }
 
@@ -101,7 +101,9 @@ struct CheckpointStore::Writer {
 };
 
 CheckpointStore::CheckpointStore(const fs::path& run_dir, std::int64_t keep, bool writable)
-    : folder_(run_dir / "checkpoints"), keep_(std::max<std::int64_t>(keep, 1)), writer_(std::make_unique<Writer>()) {
+    : folder_(run_dir / "checkpoints"),
+      keep_(std::max<std::int64_t>(keep, 1)),
+      writer_(std::make_unique<Writer>()) {
   if (!writable) return;
   std::error_code error;
   fs::create_directories(folder_, error);
@@ -126,16 +128,17 @@ void CheckpointStore::save(const Checkpoint& checkpoint) {
   copy->facts = checkpoint.facts;
   copy->facts[kStepFact] = std::to_string(checkpoint.step);
   Writer* writer = writer_.get();
-  writer->thread = Thread::of_platform().name("checkpoint-0").start([copy, writer, path = path_of(copy->step), folder = folder_,
-                                                                     keep = keep_] {
-    try {
-      const Activity activity{"writing " + path.filename().string()};
-      models::save_safetensors(path, copy->tensors, copy->facts);
-      remove_old(folder, copy->step, keep);
-    } catch (...) {
-      writer->failure = std::current_exception();
-    }
-  });
+  writer->thread = Thread::of_platform()
+                       .name("checkpoint-0")
+                       .start([copy, writer, path = path_of(copy->step), folder = folder_, keep = keep_] {
+                         try {
+                           const Activity activity{"writing " + path.filename().string()};
+                           models::save_safetensors(path, copy->tensors, copy->facts);
+                           remove_old(folder, copy->step, keep);
+                         } catch (...) {
+                           writer->failure = std::current_exception();
+                         }
+                       });
 }
 
 void CheckpointStore::flush() { writer_->wait(); }
@@ -153,8 +156,9 @@ Checkpoint CheckpointStore::load(std::int64_t step) const {
   checkpoint.tensors = std::move(file.tensors);
   checkpoint.facts = std::move(file.metadata);
   if (checkpoint.fact(kStepFact) != std::to_string(step)) {
-    throw Error(path_of(step).string() + ": holds step " + checkpoint.fact(kStepFact) + ", not what its name says",
-                ErrorCode::Data);
+    throw Error(
+        path_of(step).string() + ": holds step " + checkpoint.fact(kStepFact) + ", not what its name says",
+        ErrorCode::Data);
   }
   return checkpoint;
 }

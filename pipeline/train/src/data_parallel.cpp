@@ -1,11 +1,9 @@
-#include <creel/pipeline/train/data_parallel.hpp>
-
 #include "tensor_view.hpp"
 
+#include <creel/pipeline/train/data_parallel.hpp>
 #include <creel/runtime/error.hpp>
 
 #include <ATen/ops/empty.h>
-
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
@@ -38,7 +36,8 @@ struct DataParallel::State {
 
 namespace {
 
-/// Tells the state that a parameter's gradient has been accumulated. Holds the state weakly: a parameter may outlive it.
+/// Tells the state that a parameter's gradient has been accumulated. Holds the state weakly: a parameter may
+/// outlive it.
 class GradientHook : public torch::autograd::PostAccumulateGradHook {
  public:
   explicit GradientHook(std::function<void()> ready) : ready_(std::move(ready)) {}
@@ -56,8 +55,9 @@ std::size_t bytes_of(const at::Tensor& tensor) {
 
 void DataParallel::State::gradient_ready(std::size_t parameter) {
   if (ready[parameter]) {
-    throw Error("the gradient of " + parameters[parameter].name +
-                " came twice in one backward pass; accumulate over several passes with one DataParallel each");
+    throw Error(
+        "the gradient of " + parameters[parameter].name +
+        " came twice in one backward pass; accumulate over several passes with one DataParallel each");
   }
   ready[parameter] = true;
   Bucket& bucket = buckets[bucket_of[parameter]];
@@ -119,18 +119,21 @@ DataParallel::DataParallel(const nn::TensorMap& named, comm::Group& group, std::
   for (std::size_t b = 0; b < state.buckets.size(); ++b) {
     State::Bucket& bucket = state.buckets[b];
     bucket.missing = bucket.parameters.size();
-    bucket.label = "gradients of bucket " + std::to_string(b + 1) + "/" + std::to_string(state.buckets.size());
+    bucket.label =
+        "gradients of bucket " + std::to_string(b + 1) + "/" + std::to_string(state.buckets.size());
     if (bucket.parameters.size() == 1) continue;
     std::int64_t count = 0;
     for (const std::size_t index : bucket.parameters) count += parameters[index].tensor.numel();
-    bucket.flat = at::empty({count}, parameters[bucket.parameters.front()].tensor.options().requires_grad(false));
+    bucket.flat =
+        at::empty({count}, parameters[bucket.parameters.front()].tensor.options().requires_grad(false));
   }
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     std::weak_ptr<State> weak = state_;
-    torch::autograd::impl::set_post_acc_grad_hooks(
-        parameters[i].tensor, std::make_unique<GradientHook>([weak, i] {
-          if (const std::shared_ptr<State> alive = weak.lock()) alive->gradient_ready(i);
-        }));
+    torch::autograd::impl::set_post_acc_grad_hooks(parameters[i].tensor,
+                                                   std::make_unique<GradientHook>([weak, i] {
+                                                     if (const std::shared_ptr<State> alive = weak.lock())
+                                                       alive->gradient_ready(i);
+                                                   }));
   }
 }
 
@@ -146,7 +149,8 @@ void DataParallel::finish() {
     if (!state_->ready[i]) missing += (missing.empty() ? "" : ", ") + state_->parameters[i].name;
   }
   if (!missing.empty()) {
-    throw Error("no gradient reached " + missing + " in this backward pass; freeze parameters that the loss does not use");
+    throw Error("no gradient reached " + missing +
+                " in this backward pass; freeze parameters that the loss does not use");
   }
   std::fill(state_->ready.begin(), state_->ready.end(), false);
   for (State::Bucket& bucket : state_->buckets) bucket.missing = bucket.parameters.size();

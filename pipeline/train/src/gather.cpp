@@ -1,9 +1,8 @@
-#include <creel/pipeline/train/gather.hpp>
-
 #include "tensor_view.hpp"
 
-#include <ATen/ops/empty.h>
+#include <creel/pipeline/train/gather.hpp>
 
+#include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 namespace creel::pipeline {
@@ -11,7 +10,8 @@ namespace {
 
 class AllGather : public torch::autograd::Function<AllGather> {
  public:
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, comm::Group* group) {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                            comm::Group* group) {
     context->saved_data["group"] = reinterpret_cast<std::int64_t>(group);
     const at::Tensor input = x.contiguous();
     std::vector<std::int64_t> shape = input.sizes().vec();

@@ -38,7 +38,8 @@ off_t kept_bytes(const std::filesystem::path& path, std::int64_t step) {
   return kept;
 }
 
-/// JSON has no NaN or infinity: a diverged loss is written as null, which a reader cannot mistake for a number.
+/// JSON has no NaN or infinity: a diverged loss is written as null, which a reader cannot mistake for a
+/// number.
 std::string json_number(double value, const char* format) {
   if (!std::isfinite(value)) return "null";
   std::array<char, 40> text{};
@@ -69,9 +70,11 @@ void MetricsLog::resume(std::int64_t step) {
 
 void MetricsLog::result(const Result& record) {
   std::string line = R"({"event":"result")";
-  if (record.zero_shot_top1 >= 0) line += R"(,"zero_shot_top1":)" + json_number(record.zero_shot_top1, "%.6g");
+  if (record.zero_shot_top1 >= 0)
+    line += R"(,"zero_shot_top1":)" + json_number(record.zero_shot_top1, "%.6g");
   line += R"(,"images_per_s":)" + json_number(record.images_per_s, "%.1f") + R"(,"seconds":)" +
-          json_number(record.seconds, "%.3f") + R"(,"bad_samples":)" + std::to_string(record.bad_samples) + "}\n";
+          json_number(record.seconds, "%.3f") + R"(,"bad_samples":)" + std::to_string(record.bad_samples) +
+          "}\n";
   write_line(line.data(), line.size());
 }
 
@@ -84,7 +87,8 @@ void MetricsLog::write_line(const char* text, std::size_t size) {
   if (written == static_cast<ssize_t>(size)) return;
   const int error_number = written < 0 ? errno : ENOSPC;
   // Half a line on a full disk would glue itself to the next one.
-  if (start >= 0) [[maybe_unused]] const int ignored = ::ftruncate(fd_.get(), start);
+  if (start >= 0) [[maybe_unused]]
+    const int ignored = ::ftruncate(fd_.get(), start);
   throw IoError("cannot write " + std::to_string(size) + " bytes of metrics", path_.string(), error_number);
 }
 

@@ -7,8 +7,8 @@
 
 namespace creel::pipeline {
 
-/// RUN_DIR/metrics.jsonl: one JSON object a line, each written whole by one write(2), so that a reader never sees half
-/// a line and a killed run loses at most the step it was in.
+/// RUN_DIR/metrics.jsonl: one JSON object a line, each written whole by one write(2), so that a reader never
+/// sees half a line and a killed run loses at most the step it was in.
 class MetricsLog {
  public:
   struct Step {
@@ -24,8 +24,9 @@ class MetricsLog {
     std::int64_t bad_samples;
   };
 
-  /// Opens the file of a run that continues after `step` (0: from the start). Lines of later steps, results, and a torn
-  /// last line are cut off first, so that resuming neither repeats nor loses a step. Throws IoError.
+  /// Opens the file of a run that continues after `step` (0: from the start). Lines of later steps, results,
+  /// and a torn last line are cut off first, so that resuming neither repeats nor loses a step. Throws
+  /// IoError.
   MetricsLog(const std::filesystem::path& run_dir, std::int64_t step);
 
   /// `{"event":"step",…}`; the loss with 17 significant digits, which is exact.

@@ -105,11 +105,13 @@ std::string Progress::line(const State& state) const {
   std::array<char, 160> text{};
   const int used = std::snprintf(
       text.data(), text.size(), " epoch %lld/%lld  step %lld/%lld  loss %.4f  %.0f images/s  ETA %s",
-      static_cast<long long>(state.epoch + 1), static_cast<long long>(state.epochs), static_cast<long long>(state.step),
-      static_cast<long long>(state.steps), state.loss, state.images_per_s, eta.c_str());
+      static_cast<long long>(state.epoch + 1), static_cast<long long>(state.epochs),
+      static_cast<long long>(state.step), static_cast<long long>(state.steps), state.loss, state.images_per_s,
+      eta.c_str());
   const std::string numbers(text.data(), std::min(static_cast<std::size_t>(used), text.size() - 1));
   if (!terminal_) return title_ + numbers;
-  return title_ + " " + bar(static_cast<double>(state.step) / static_cast<double>(std::max<std::int64_t>(state.steps, 1))) +
+  return title_ + " " +
+         bar(static_cast<double>(state.step) / static_cast<double>(std::max<std::int64_t>(state.steps, 1))) +
          numbers;
 }
 

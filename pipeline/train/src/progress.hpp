@@ -6,8 +6,9 @@
 
 namespace creel::pipeline {
 
-/// What a person sees while a run trains. On a terminal one line that redraws itself: a bar, epoch, step, loss,
-/// images/s, time left. Elsewhere a plain line every few seconds. Writes to stderr; stdout stays for results.
+/// What a person sees while a run trains. On a terminal one line that redraws itself: a bar, epoch, step,
+/// loss, images/s, time left. Elsewhere a plain line every few seconds. Writes to stderr; stdout stays for
+/// results.
 class Progress {
  public:
   struct State {

@@ -71,7 +71,8 @@ std::vector<std::string> gather_text(comm::Group& group, const std::string& mine
   std::string all(longest * ranks, '\0');
   group.all_gather({padded.data(), longest, comm::DType::U8}, {all.data(), all.size(), comm::DType::U8});
   std::vector<std::string> texts;
-  for (std::size_t r = 0; r < ranks; ++r) texts.push_back(all.substr(r * longest, static_cast<std::size_t>(lengths[r])));
+  for (std::size_t r = 0; r < ranks; ++r)
+    texts.push_back(all.substr(r * longest, static_cast<std::size_t>(lengths[r])));
   return texts;
 }
 
@@ -103,8 +104,8 @@ void RunState::restore(const Checkpoint& checkpoint) const {
   for (const auto& [key, value] : identity(parts_.config)) {
     const std::string& saved = checkpoint.fact(key);
     if (saved != value) {
-      throw Error("the checkpoint of step " + std::to_string(checkpoint.step) + " was made with " + key + " " + saved +
-                      ", this run has " + value + "; resume with --set " + key + "=" + saved,
+      throw Error("the checkpoint of step " + std::to_string(checkpoint.step) + " was made with " + key +
+                      " " + saved + ", this run has " + value + "; resume with --set " + key + "=" + saved,
                   ErrorCode::Config);
     }
   }

@@ -16,15 +16,15 @@ namespace creel::pipeline {
 
 /// What this rank has seen of bad samples: part of the state, since a resumed run counts on.
 struct BadCount {
-  std::set<std::string> keys;       ///< each bad sample once, however many epochs met it
-  std::int64_t epoch = 0;           ///< of the last batch
-  std::int64_t rows_of_epoch = 0;   ///< bad rows of that epoch so far
+  std::set<std::string> keys;      ///< each bad sample once, however many epochs met it
+  std::int64_t epoch = 0;          ///< of the last batch
+  std::int64_t rows_of_epoch = 0;  ///< bad rows of that epoch so far
 
   void add(const Batch& batch);
 };
 
-/// Puts a run's state into a checkpoint and takes it out again. Both are collective: every rank calls them, and every rank
-/// gets the whole checkpoint.
+/// Puts a run's state into a checkpoint and takes it out again. Both are collective: every rank calls them,
+/// and every rank gets the whole checkpoint.
 class RunState {
  public:
   struct Parts {
@@ -40,8 +40,8 @@ class RunState {
   /// After `step` steps. Tensors share memory with the run: save before the next step.
   Checkpoint capture(std::int64_t step) const;
 
-  /// Throws Error of code Config if the run differs in what makes its numbers (seed, ranks, batch, intra-op threads), of code
-  /// Data if the file does not fit the model.
+  /// Throws Error of code Config if the run differs in what makes its numbers (seed, ranks, batch, intra-op
+  /// threads), of code Data if the file does not fit the model.
   void restore(const Checkpoint& checkpoint) const;
 
  private:

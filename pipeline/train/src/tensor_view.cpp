@@ -7,14 +7,23 @@ namespace {
 
 comm::DType dtype_of(const at::Tensor& tensor) {
   switch (tensor.scalar_type()) {
-    case at::kFloat: return comm::DType::F32;
-    case at::kDouble: return comm::DType::F64;
-    case at::kHalf: return comm::DType::F16;
-    case at::kBFloat16: return comm::DType::BF16;
-    case at::kInt: return comm::DType::I32;
-    case at::kLong: return comm::DType::I64;
-    case at::kByte: return comm::DType::U8;
-    default: throw Error(std::string("no collective works on tensors of type ") + c10::toString(tensor.scalar_type()));
+    case at::kFloat:
+      return comm::DType::F32;
+    case at::kDouble:
+      return comm::DType::F64;
+    case at::kHalf:
+      return comm::DType::F16;
+    case at::kBFloat16:
+      return comm::DType::BF16;
+    case at::kInt:
+      return comm::DType::I32;
+    case at::kLong:
+      return comm::DType::I64;
+    case at::kByte:
+      return comm::DType::U8;
+    default:
+      throw Error(std::string("no collective works on tensors of type ") +
+                  c10::toString(tensor.scalar_type()));
   }
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <creel/comm/buffer_view.hpp>
+
+#include <ATen/core/Tensor.h>
 
 namespace creel::pipeline {
 

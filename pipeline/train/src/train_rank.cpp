@@ -1,11 +1,10 @@
-#include <creel/pipeline/train/train_rank.hpp>
-
 #include "train_run.hpp"
 
 #include <creel/comm/group.hpp>
 #include <creel/comm/world.hpp>
 #include <creel/models/execution.hpp>
 #include <creel/pipeline/config/config_loader.hpp>
+#include <creel/pipeline/train/train_rank.hpp>
 #include <creel/runtime/error.hpp>
 
 #include <sched.h>
@@ -27,7 +26,8 @@ int available_cores() {
 }
 
 RunConfig read_config(const RankOptions& options) {
-  // Checked by the launcher, which filled in every default: transforms are checked again where they are built.
+  // Checked by the launcher, which filled in every default: transforms are checked again where they are
+  // built.
   LoadOptions load;
   load.check_files = false;
   RunConfig config = load_config(options.run_dir / "config.yaml", load).config;
@@ -40,7 +40,8 @@ comm::Group join_group(comm::World* world, const RankOptions& options, const Run
   if (world == nullptr) return comm::Group::alone();
   world->enter(options.rank);
   return comm::Group::join(*world, options.rank,
-                           {.all_reduce = config.parallel.all_reduce, .deadline = std::chrono::duration<double>(config.parallel.deadline)});
+                           {.all_reduce = config.parallel.all_reduce,
+                            .deadline = std::chrono::duration<double>(config.parallel.deadline)});
 }
 
 }  // namespace

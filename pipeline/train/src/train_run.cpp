@@ -54,8 +54,10 @@ TrainRun::TrainRun(const RankOptions& options, RunConfig config, comm::Group& gr
       state_({config_, *model_, *objective_, optimizer_, group_, bad_}),
       checkpoints_(options.run_dir, config_.checkpoint.keep, group.rank() == 0) {
   // Ranks draw different numbers (dropout), always the same ones.
-  nn::manual_seed(static_cast<std::uint64_t>(config_.train.seed) * 1000003u + static_cast<std::uint64_t>(group.rank()));
-  steps_per_epoch_ = make_train_loader(config_, group.rank(), group.size(), {}, {.tokenizer = tokenizer_}).steps_per_epoch();
+  nn::manual_seed(static_cast<std::uint64_t>(config_.train.seed) * 1000003u +
+                  static_cast<std::uint64_t>(group.rank()));
+  steps_per_epoch_ =
+      make_train_loader(config_, group.rank(), group.size(), {}, {.tokenizer = tokenizer_}).steps_per_epoch();
   total_steps_ = config_.train.epochs * steps_per_epoch_;
   if (config_.train.steps > 0) total_steps_ = std::min(total_steps_, config_.train.steps);
 }
@@ -64,8 +66,9 @@ int TrainRun::run() {
   const StopSignal stop_signal;
   find_start();
   if (complete_) {
-    if (leads()) std::printf("%s is complete: %lld steps and a result\n", options_.run_dir.c_str(),
-                             static_cast<long long>(done_));
+    if (leads())
+      std::printf("%s is complete: %lld steps and a result\n", options_.run_dir.c_str(),
+                  static_cast<long long>(done_));
     return 0;
   }
   if (leads()) {
@@ -110,10 +113,12 @@ int TrainRun::train() {
 
   const Position start{done_ / steps_per_epoch_, done_ % steps_per_epoch_};
   const std::int64_t bad_before = bad_.epoch == start.epoch ? bad_.rows_of_epoch : 0;
-  Loader loader = make_train_loader(config_, group_.rank(), group_.size(), start, {.tokenizer = tokenizer_}, bad_before);
+  Loader loader =
+      make_train_loader(config_, group_.rank(), group_.size(), start, {.tokenizer = tokenizer_}, bad_before);
   scheduler::TaskGraph graph{"train " + config_.name};
-  graph.sink(loader.add_to(graph), {.name = "step"}, [this](Batch batch) { return on_batch(batch); },
-             scheduler::ItemName<Batch>(step_name));
+  graph.sink(
+      loader.add_to(graph), {.name = "step"}, [this](Batch batch) { return on_batch(batch); },
+      scheduler::ItemName<Batch>(step_name));
   scheduler::GraphRunner runner{graph};
   const Clock::time_point begun = Clock::now();
   step_ended_ = begun;
@@ -130,14 +135,16 @@ int TrainRun::train() {
 }
 
 bool TrainRun::on_batch(Batch& batch) {
-  if (done_ == first_) nn::set_intra_op_threads(static_cast<int>(config_.train.threads));  // LibTorch keeps it per thread
+  if (done_ == first_)
+    nn::set_intra_op_threads(static_cast<int>(config_.train.threads));  // LibTorch keeps it per thread
   const TrainStep::Outcome outcome = step_->run(batch_inputs(batch), done_, asked_to_stop());
   ++done_;
   bad_.add(batch);
   stop_signal_ = outcome.stop_signal;
 
   const Clock::time_point now = Clock::now();
-  const double rate = static_cast<double>(config_.data.batch * group_.size()) / seconds_between(step_ended_, now);
+  const double rate =
+      static_cast<double>(config_.data.batch * group_.size()) / seconds_between(step_ended_, now);
   step_ended_ = now;
   if (leads()) {
     metrics_->step({done_, batch.position.epoch, outcome.loss, rate});
@@ -166,10 +173,11 @@ void TrainRun::write_result() {
   const auto images = static_cast<double>((done_ - first_) * config_.data.batch * group_.size());
   const double rate = training_seconds_ > 0 ? images / training_seconds_ : 0.0;
   const double seconds = seconds_between(started_, Clock::now());
-  metrics_->result({evaluated ? accuracy.top1() : -1.0, rate, seconds, static_cast<std::int64_t>(bad.size())});
+  metrics_->result(
+      {evaluated ? accuracy.top1() : -1.0, rate, seconds, static_cast<std::int64_t>(bad.size())});
   if (evaluated) {
-    std::printf("zero-shot top-1 %.4f (%lld of %lld images)\n", accuracy.top1(), static_cast<long long>(accuracy.correct),
-                static_cast<long long>(accuracy.total));
+    std::printf("zero-shot top-1 %.4f (%lld of %lld images)\n", accuracy.top1(),
+                static_cast<long long>(accuracy.correct), static_cast<long long>(accuracy.total));
   }
   std::printf("%lld steps, %.0f images/s, %s in all; %zu bad samples\n", static_cast<long long>(done_), rate,
               format_duration(seconds).c_str(), bad.size());

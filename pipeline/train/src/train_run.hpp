@@ -5,11 +5,10 @@
 #include "run_state.hpp"
 
 #include <creel/comm/world.hpp>
+#include <creel/models/tokenizer.hpp>
 #include <creel/pipeline/data/loader.hpp>
 #include <creel/pipeline/train/train_rank.hpp>
 #include <creel/pipeline/train/train_step.hpp>
-
-#include <creel/models/tokenizer.hpp>
 
 #include <chrono>
 #include <cstdint>
@@ -54,9 +53,9 @@ class TrainRun {
 
   std::int64_t steps_per_epoch_ = 0;
   std::int64_t total_steps_ = 0;
-  std::int64_t done_ = 0;           // steps behind us, those before a resume included
-  std::int64_t first_ = 0;          // steps behind us when this process began
-  bool complete_ = false;           // the run had already written its result
+  std::int64_t done_ = 0;   // steps behind us, those before a resume included
+  std::int64_t first_ = 0;  // steps behind us when this process began
+  bool complete_ = false;   // the run had already written its result
   int stop_signal_ = 0;
   Clock::time_point started_ = Clock::now();
   Clock::time_point step_ended_;

@@ -1,7 +1,5 @@
-#include <creel/pipeline/train/train_step.hpp>
-
 #include <creel/pipeline/train/gather.hpp>
-
+#include <creel/pipeline/train/train_step.hpp>
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/thread.hpp>
 
@@ -16,7 +14,9 @@ TrainStep::TrainStep(const Parts& parts)
     : parts_(parts), data_parallel_(parts.model.named_parameters(), parts.group) {
   peers_.rank = parts.group.rank();
   peers_.size = parts.group.size();
-  peers_.all_gather = [&group = parts.group](const at::Tensor& x) { return all_gather_with_gradient(x, group); };
+  peers_.all_gather = [&group = parts.group](const at::Tensor& x) {
+    return all_gather_with_gradient(x, group);
+  };
 }
 
 TrainStep::Outcome TrainStep::run(const nn::Inputs& inputs, std::int64_t step, int stop_signal) {

@@ -1,9 +1,8 @@
-// creel-worker: what `creel` starts for each rank of a run, and becomes for a server. Everything that needs LibTorch is
-// in here, so that `creel` itself starts in milliseconds.
+// creel-worker: what `creel` starts for each rank of a run, and becomes for a server. Everything that needs
+// LibTorch is in here, so that `creel` itself starts in milliseconds.
 
 #include <creel/pipeline/serve/serve.hpp>
 #include <creel/pipeline/train/train_rank.hpp>
-
 #include <creel/runtime/diagnostics.hpp>
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/thread.hpp>

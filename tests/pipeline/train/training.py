@@ -42,9 +42,15 @@ class Run:
         return self
 
     def __exit__(self, *_):
+        pids = [self.process.pid]
+        with contextlib.suppress(FileNotFoundError):
+            pids += self.ranks()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        for path in attach_files(pids):  # of those that a test killed; pids come round again
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
         self.errors.close()
         self.output.close()
 
@@ -121,11 +127,13 @@ def alive(pid):
         return False
 
 
+def attach_files(pids):
+    return [path for pid in pids for path in (f"/tmp/.java_pid{pid}", f"/tmp/hsperfdata_{getpass.getuser()}/{pid}")
+            if os.path.exists(path)]
+
+
 def leftovers(pids):
-    paths = []
-    for pid in pids:
-        paths += [f"/tmp/.java_pid{pid}", f"/tmp/hsperfdata_{getpass.getuser()}/{pid}"]
-    return [path for path in paths if os.path.exists(path)] + [f"process {pid}" for pid in pids if alive(pid)]
+    return attach_files(pids) + [f"process {pid}" for pid in pids if alive(pid)]
 
 
 def weights(out):

@@ -5,8 +5,8 @@
 
 namespace creel {
 
-/// The one timeout type: a point on the steady clock, or never. A relative duration becomes a deadline once, at the
-/// edge of the program, and is then passed on unchanged, so that nested waits share one budget.
+/// The one timeout type: a point on the steady clock, or never. A relative duration becomes a deadline once,
+/// at the edge of the program, and is then passed on unchanged, so that nested waits share one budget.
 ///
 ///     queue.poll(100ms);                 // converts
 ///     Deadline whole = 2s;               // 2 s for everything below

@@ -10,16 +10,16 @@ namespace creel {
 
 /// What kind of failure an Error is; decides the exit code of a program that ends by it.
 enum class ErrorCode : std::uint8_t {
-  Failed,        ///< anything without a kind of its own: exit 1
-  Config,        ///< bad configuration or usage: exit 2
-  Missing,       ///< a dependency or an input that is not there: exit 3
-  Data,          ///< bad data: exit 4
-  RankLost,      ///< a peer process died or the group was aborted: exit 5
-  Io,            ///< the operating system refused: exit 1
-  Interrupted,   ///< Thread::interrupt() while blocked
-  Cancelled,     ///< the work was cancelled before it finished
-  Timeout,       ///< a Deadline passed
-  Rejected,      ///< an executor or a closed queue took nothing more
+  Failed,       ///< anything without a kind of its own: exit 1
+  Config,       ///< bad configuration or usage: exit 2
+  Missing,      ///< a dependency or an input that is not there: exit 3
+  Data,         ///< bad data: exit 4
+  RankLost,     ///< a peer process died or the group was aborted: exit 5
+  Io,           ///< the operating system refused: exit 1
+  Interrupted,  ///< Thread::interrupt() while blocked
+  Cancelled,    ///< the work was cancelled before it finished
+  Timeout,      ///< a Deadline passed
+  Rejected,     ///< an executor or a closed queue took nothing more
 };
 
 /// Exit code of a program that ends by an error of this kind.
@@ -76,20 +76,24 @@ class InterruptedError : public Error {
 
 class CancelledError : public Error {
  public:
-  explicit CancelledError(const std::string& what, std::source_location where = std::source_location::current());
+  explicit CancelledError(const std::string& what,
+                          std::source_location where = std::source_location::current());
 };
 
 class TimeoutError : public Error {
  public:
-  explicit TimeoutError(const std::string& what, std::source_location where = std::source_location::current());
+  explicit TimeoutError(const std::string& what,
+                        std::source_location where = std::source_location::current());
 };
 
 class RejectedError : public Error {
  public:
-  explicit RejectedError(const std::string& what, std::source_location where = std::source_location::current());
+  explicit RejectedError(const std::string& what,
+                         std::source_location where = std::source_location::current());
 };
 
-/// A collective operation failed: which rank noticed, which peer is at fault (-1: unknown), in what operation.
+/// A collective operation failed: which rank noticed, which peer is at fault (-1: unknown), in what
+/// operation.
 class CommError : public Error {
  public:
   CommError(int rank, int peer, std::string operation, const std::string& message,

@@ -122,8 +122,8 @@ class ChannelBase {
 ///
 /// In dumps: type creel::scheduler::Channel, name "decode -> collate, empty, fed by stage decode".
 /// Memory effects: what happens before a put happens before the take of that item returns.
-/// Fairness: none; a thread that arrives may overtake one that is being woken. A put that had to wait goes on when half
-/// of the capacity is free, so that producer and consumer do not take turns item by item.
+/// Fairness: none; a thread that arrives may overtake one that is being woken. A put that had to wait goes on
+/// when half of the capacity is free, so that producer and consumer do not take turns item by item.
 template <typename T>
 class Channel final : public ChannelBase {
   static_assert(std::is_nothrow_move_constructible_v<T>, "an item must not fail halfway between two stages");

@@ -74,8 +74,8 @@ class Loader {
   std::shared_ptr<State> state_;
 };
 
-/// The training data of a run, for one of its ranks: shuffled, augmented, full batches only. `bad_before` as in
-/// LoaderOptions.
+/// The training data of a run, for one of its ranks: shuffled, augmented, full batches only. `bad_before` as
+/// in LoaderOptions.
 Loader make_train_loader(const RunConfig& config, std::int64_t rank, std::int64_t ranks, Position start = {},
                          TransformResources resources = {}, std::int64_t bad_before = 0);
 

@@ -14,9 +14,9 @@ namespace creel::pipeline {
 
 /// Everything that a run needs to go on bit for bit from the end of step `step`.
 ///
-/// `tensors` holds each part under its own prefix: model.*, optimizer.*, objective.* (queues, momentum towers), and what
-/// differs by rank as rank0.*, rank1.*: the generator's state among it. `facts` are what must be the same when the run goes on
-/// (seed, ranks, batch, threads) and where the sampler stood.
+/// `tensors` holds each part under its own prefix: model.*, optimizer.*, objective.* (queues, momentum
+/// towers), and what differs by rank as rank0.*, rank1.*: the generator's state among it. `facts` are what
+/// must be the same when the run goes on (seed, ranks, batch, threads) and where the sampler stood.
 struct Checkpoint {
   std::int64_t step = 0;
   nn::TensorMap tensors;
@@ -32,9 +32,9 @@ struct Checkpoint {
 
 /// The checkpoints of a run folder: RUN_DIR/checkpoints/step-00000010.safetensors.
 ///
-/// Each is written to a temporary file, synced and renamed: at any moment, also after a kill or on a full disk, every file
-/// of that name is whole. save() copies the tensors and returns; one thread, `checkpoint-0`, writes. Not for several
-/// threads at once.
+/// Each is written to a temporary file, synced and renamed: at any moment, also after a kill or on a full
+/// disk, every file of that name is whole. save() copies the tensors and returns; one thread, `checkpoint-0`,
+/// writes. Not for several threads at once.
 class CheckpointStore {
  public:
   /// Keeps the newest `keep` files, at least 1. Makes the folder if `writable`.
@@ -44,8 +44,8 @@ class CheckpointStore {
   CheckpointStore(const CheckpointStore&) = delete;
   CheckpointStore& operator=(const CheckpointStore&) = delete;
 
-  /// Takes a copy and has it written; first waits for the write before it. Throws what that one failed with: IoError with
-  /// path and bytes.
+  /// Takes a copy and has it written; first waits for the write before it. Throws what that one failed with:
+  /// IoError with path and bytes.
   void save(const Checkpoint& checkpoint);
   /// Waits until everything is on disk; throws what the last write failed with.
   void flush();
