@@ -92,6 +92,19 @@ TEST_CASE("cancel interrupts what runs and stops what has not begun") {
   CHECK_FALSE(ran);
 }
 
+TEST_CASE("an interrupt that a cancelled task did not take does not reach the next task") {
+  auto pool = creel::executors::new_fixed_thread_pool(1);
+  Promise<void> started;
+  Future<void> running = pool->submit([&] {
+    started.set_value();
+    while (!Thread::current().is_interrupted()) Thread::yield();
+  });
+  Future<bool> next = pool->submit([] { return Thread::interrupted(); });
+  started.future().get();
+  CHECK(running.cancel());
+  CHECK_FALSE(next.get());
+}
+
 TEST_CASE("values that cannot be copied are moved out of a temporary future") {
   auto pool = creel::executors::new_fixed_thread_pool(1);
   const std::unique_ptr<int> value = pool->submit([] { return std::make_unique<int>(5); }).get();

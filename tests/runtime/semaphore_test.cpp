@@ -79,6 +79,20 @@ TEST_CASE("one release of many permits serves many waiters, a large request wait
   CHECK(semaphore.available_permits() == 0);
 }
 
+TEST_CASE("a waiter that gives up passes what it was offered to the next") {
+  Semaphore semaphore{0};
+  Thread large =
+      Thread::of_platform().start([&] { CHECK_THROWS_AS(semaphore.acquire(3), creel::InterruptedError); });
+  await_state(large, ThreadState::Waiting);
+  Thread small = Thread::of_platform().start([&] { semaphore.acquire(); });
+  await_state(small, ThreadState::Waiting);
+  semaphore.release(2);  // not enough for the first, and the second stands behind it
+  CHECK_FALSE(small.join(5ms));
+  large.interrupt();
+  CHECK(large.join(20s));
+  CHECK(small.join(20s));
+}
+
 TEST_CASE("acquire answers interrupt, acquire_uninterruptibly keeps it") {
   Semaphore semaphore{0};
   Thread interruptible =
