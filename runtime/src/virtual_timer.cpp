@@ -79,8 +79,8 @@ void VirtualTimer::run() noexcept {
       while (!heap_.empty() && heap_.front()->deadline.expired()) {
         VirtualThread& thread = *heap_.front();
         erase(0);
-        LockSupport::unpark(
-            thread);  // under the lock: remove() is how the thread knows that we are done with it
+        // Under the lock: remove() is how the thread knows that we are done with it.
+        LockSupport::unpark(thread);
       }
       if (!heap_.empty()) next = heap_.front()->deadline;
     }
