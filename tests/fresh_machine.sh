@@ -42,9 +42,12 @@ cp -r /etc/apt/apt.conf.d /etc/apt/auth.conf.d "$machine/etc/apt/" 2>/dev/null |
 [[ ! -e /etc/pip.conf ]] || cp /etc/pip.conf "$machine/etc/"
 network=()
 while IFS= read -r name; do network+=("$name=${!name}"); done < <(compgen -e | grep -E '^(PIP_.*|https?_proxy|no_proxy|HTTPS?_PROXY|NO_PROXY)$' || true)
-for file in "${SSL_CERT_FILE:-}" "${PIP_CERT:-}"; do
-  [[ -z $file || ! -e $file ]] || install -D -m 644 "$file" "$machine$file"
-done
+# Certificates that this machine trusts, at a place of their own: the package ca-certificates writes the usual one anew.
+certificates=${PIP_CERT:-${SSL_CERT_FILE:-}}
+if [[ -n $certificates && -e $certificates ]]; then
+  install -m 644 "$certificates" "$machine/etc/this-machine-trusts.crt"
+  network+=(PIP_CERT=/etc/this-machine-trusts.crt)
+fi
 
 # Two users: root, who may install packages, and one who may nothing. They share a home, and so what was downloaded.
 chroot "$machine" useradd --create-home --home-dir /home/someone someone
