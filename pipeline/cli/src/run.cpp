@@ -35,7 +35,7 @@ struct RunOptions {
 pipeline::LoadedConfig load(const RunOptions& options) {
   pipeline::LoadOptions load;
   load.overrides = options.overrides;
-  load.transforms = {pipeline::transform_names(), pipeline::check_transform};
+  load.transforms = {pipeline::transform_names(), pipeline::check_transforms};
   return pipeline::load_config(options.config, load);
 }
 

@@ -116,23 +116,25 @@ void check_evaluate(const RunConfig& config, Issues& issues) {
 
 void check_calls(const std::vector<TransformCall>& calls, const std::string& key, const TransformRules& rules,
                  Issues& issues) {
-  for (const TransformCall& call : calls) {
+  const auto add = [&](const TransformCall& call, const std::string& message) {
     Place place = issues.place_of(key);
     if (place.line > 0 && call.line > 0) place.line = call.line, place.column = call.column;
-    if (std::find(rules.names.begin(), rules.names.end(), call.name) == rules.names.end()) {
-      const auto near = nearest_name(call.name, rules.names);
-      std::string known;
-      for (const std::string& name : rules.names) known += (known.empty() ? "" : ", ") + name;
-      issues.add(place, key,
-                 "unknown transform '" + call.name + "'; " +
-                     (near ? "did you mean " + *near + "?" : "there are " + known));
-    } else if (rules.validate) {
-      try {
-        rules.validate(call);
-      } catch (const Error& e) {
-        issues.add(place, key, e.what());
-      }
-    }
+    issues.add(place, key, message);
+  };
+  const auto known = [&](const TransformCall& call) {
+    return std::find(rules.names.begin(), rules.names.end(), call.name) != rules.names.end();
+  };
+  for (const TransformCall& call : calls) {
+    if (known(call)) continue;
+    const auto near = nearest_name(call.name, rules.names);
+    std::string all;
+    for (const std::string& name : rules.names) all += (all.empty() ? "" : ", ") + name;
+    add(call, "unknown transform '" + call.name + "'; " +
+                  (near ? "did you mean " + *near + "?" : "there are " + all));
+  }
+  if (!rules.check) return;
+  for (const TransformMistake& mistake : rules.check(calls)) {
+    if (known(calls[mistake.call])) add(calls[mistake.call], mistake.message);
   }
 }
 

@@ -51,6 +51,24 @@ std::string maker_of(std::string_view field) {
   return "one that makes it";
 }
 
+/// The fields that the transforms so far have made.
+class MadeFields {
+ public:
+  /// Notes what `transform` makes; throws Error of code Config if it needs what is not there.
+  void add(const std::string& name, const Transform& transform) {
+    const std::string needs(transform.needs());
+    if (!needs.empty() && made_.find(" " + needs + " ") == std::string::npos) {
+      throw Error(name + " works on the field '" + needs + "', which nothing has made yet; put " +
+                      maker_of(needs) + " before it",
+                  ErrorCode::Config);
+    }
+    made_.append(transform.makes()).append(" ");
+  }
+
+ private:
+  std::string made_ = " ";  // names between blanks
+};
+
 std::string number_text(double value) {
   std::array<char, 32> text{};
   return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};
@@ -64,23 +82,29 @@ std::vector<std::string> transform_names() {
   return names;
 }
 
-void check_transform(const TransformCall& call) { make(call); }
+std::vector<TransformMistake> check_transforms(const std::vector<TransformCall>& calls) {
+  std::vector<TransformMistake> mistakes;
+  MadeFields made;
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    try {
+      const std::unique_ptr<Transform> transform = make(calls[i]);
+      if (mistakes.empty()) made.add(calls[i].name, *transform);
+    } catch (const Error& error) {
+      mistakes.push_back({i, error.what()});
+    }
+  }
+  return mistakes;
+}
 
 TransformChain::~TransformChain() = default;
 
 TransformChain::TransformChain(const std::vector<TransformCall>& calls, TransformResources resources,
                                const std::string& file) {
-  std::string made = " ";  // fields that exist by then, between blanks
+  MadeFields made;
   for (const TransformCall& call : calls) {
     try {
       std::unique_ptr<Transform> transform = make(call);
-      const std::string needs(transform->needs());
-      if (!needs.empty() && made.find(" " + needs + " ") == std::string::npos) {
-        throw Error(call.name + " works on the field '" + needs + "', which nothing has made yet; put " +
-                        maker_of(needs) + " before it",
-                    ErrorCode::Config);
-      }
-      made.append(transform->makes()).append(" ");
+      made.add(call.name, *transform);
       transform->prepare(resources);
       links_.push_back({.name = call.name, .transform = std::move(transform)});
     } catch (const Error& error) {

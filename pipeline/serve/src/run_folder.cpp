@@ -70,7 +70,7 @@ RunFolder read_run_folder(const fs::path& run_dir) {
   check_files(run_dir);
   return as_data([&] {
     LoadOptions options;
-    options.transforms = {.names = transform_names(), .validate = check_transform};
+    options.transforms = {.names = transform_names(), .check = check_transforms};
     options.check_files = false;  // a run may be served where its data is not
     return RunFolder{.config = load_config(run_dir / "config.yaml", options).config,
                      .tokenizer = read_tokenizer(run_dir),

@@ -116,6 +116,13 @@ TEST_CASE("a wrong config lists every mistake, exits with 2 in under 50 ms, and 
   CHECK(fastest < std::chrono::milliseconds(50));
 }
 
+TEST_CASE("the order of transforms is checked before anything starts") {
+  const Outcome outcome =
+      creel("run " + kDigits + " --dry-run --set 'transforms=normalize(0.5, 0.5) | decode'");
+  CHECK(outcome.code == 2);
+  CHECK(outcome.err.find("put decode before it") != std::string::npos);
+}
+
 TEST_CASE("the arguments of transforms are checked with the rest") {
   const Outcome outcome = creel("run " + kDigits + " --set 'transforms=decode | resize(big) | flipp'");
   CHECK(outcome.code == 2);

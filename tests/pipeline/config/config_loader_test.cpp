@@ -298,9 +298,15 @@ TEST_CASE("a config file that cannot be read is a config error") {
 TEST_CASE("transforms are checked against those that exist, at their own places") {
   LoadOptions options = without_files();
   options.transforms.names = {"decode", "resize", "tokenize"};
-  options.transforms.validate = [](const TransformCall& call) {
-    if (call.name == "resize" && call.arguments != std::vector<std::string>{"32"})
-      throw creel::Error("resize takes one size");
+  options.transforms.check = [](const std::vector<TransformCall>& calls) {
+    std::vector<TransformMistake> mistakes;
+    for (std::size_t i = 0; i < calls.size(); ++i) {
+      const TransformCall& call = calls[i];
+      if (call.name == "tokenise") mistakes.push_back({i, "said already"});
+      if (call.name == "resize" && call.arguments.size() != 1)
+        mistakes.push_back({i, "resize takes one size"});
+    }
+    return mistakes;
   };
   CHECK(errors_of(kGood, options).empty());
   const std::string folded = replaced(kGood, "transforms: decode | resize(32) | tokenize(bpe, 16)",

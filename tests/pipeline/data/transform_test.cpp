@@ -14,15 +14,10 @@ using namespace creel::pipeline;
 
 namespace {
 
-// The message with which a config's transforms are refused.
+// The first message with which a config's transforms are refused.
 std::string refusal(const std::string& text) {
-  try {
-    for (const TransformCall& call : parse_transforms(text)) check_transform(call);
-  } catch (const creel::Error& error) {
-    CHECK(error.code() == creel::ErrorCode::Config);
-    return error.what();
-  }
-  return "accepted";
+  const std::vector<TransformMistake> mistakes = check_transforms(parse_transforms(text));
+  return mistakes.empty() ? "accepted" : mistakes.front().message;
 }
 
 Sample stored(std::uint32_t side = 8, std::int64_t index = 0) {
@@ -219,4 +214,18 @@ TEST_CASE("a chain is refused at its place in the file, and when its order canno
       TransformChain(calls, {}, "run.yaml"),
       "run.yaml:3:9: resize works on the field 'image', which nothing has made yet; put decode before it",
       creel::ConfigError);
+}
+
+TEST_CASE("a chain is checked whole: every wrong argument, and what works on a field that nothing has made") {
+  const std::vector<TransformMistake> wrong =
+      check_transforms(parse_transforms("decode | resize(0) | affine(x)"));
+  REQUIRE(wrong.size() == 2);
+  CHECK(wrong[0].call == 1);
+  CHECK(wrong[1].call == 2);
+  const std::vector<TransformMistake> order =
+      check_transforms(parse_transforms("normalize(0.5, 0.5) | decode"));
+  REQUIRE(order.size() == 1);
+  CHECK(order[0].call == 0);
+  CHECK(order[0].message.find("put decode before it") != std::string::npos);
+  CHECK(check_transforms(parse_transforms("decode | resize(8) | normalize(0.5, 0.5)")).empty());
 }

@@ -11,11 +11,17 @@
 
 namespace creel::pipeline {
 
+/// What is wrong with the call at that index of a chain.
+struct TransformMistake {
+  std::size_t call;
+  std::string message;
+};
+
 /// What the data part knows of transforms; config itself knows only how a call is written.
 struct TransformRules {
   std::vector<std::string> names;  ///< every known transform; empty: names are not checked
-  std::function<void(const TransformCall&)>
-      validate;  ///< throws creel::Error if the arguments are wrong; may be empty
+  /// Everything that is wrong with a chain's arguments and order; may be empty.
+  std::function<std::vector<TransformMistake>(const std::vector<TransformCall>&)> check;
 };
 
 struct LoadOptions {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <creel/models/tokenizer.hpp>
+#include <creel/pipeline/config/config_loader.hpp>
 #include <creel/pipeline/config/run_config.hpp>
 #include <creel/pipeline/data/random_stream.hpp>
 #include <creel/pipeline/data/resample.hpp>
@@ -67,8 +68,8 @@ class TransformChain {
 /// Names of all transforms, sorted.
 std::vector<std::string> transform_names();
 
-/// Checks one call's name and arguments without making anything of it; throws Error of code Config that says
-/// what is wrong, without a place.
-void check_transform(const TransformCall& call);
+/// Everything that is wrong with a chain: names, arguments, and a transform whose field nothing before it has
+/// made. Loads nothing. After a call that is wrong in itself the order is not judged.
+std::vector<TransformMistake> check_transforms(const std::vector<TransformCall>& calls);
 
 }  // namespace creel::pipeline
