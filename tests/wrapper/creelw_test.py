@@ -145,6 +145,18 @@ class BecomesTheProgram(Stage):
         self.assertTrue(self.calls("ninja")[1].endswith(" creel creel-worker"), self.calls("ninja"))
         self.assertEqual(len(self.torch()), 1)
 
+    def test_bench_builds_and_becomes_the_named_one(self):
+        (self.root / "tests/bench/locks").mkdir(parents=True)
+        (self.root / "build/release/bin").mkdir(parents=True)
+        shutil.copy(self.stage / "creel", self.root / "build/release/bin/bench_locks")
+        done = self.creelw("bench", "locks", "2")
+        self.assertTrue(self.calls("ninja")[0].endswith(" bench_locks"), self.calls("ninja"))
+        self.assertEqual(done.out, f"pid {done.pid} in {self.stage}: [2]\n", done.err)
+        for unknown in ([], ["lokcs"]):
+            done = self.creelw("bench", *unknown)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("needs a name: locks", done.err)
+
     def test_a_verb_without_libtorch_keeps_the_one_configured(self):
         self.creelw("run", "x.yaml")
         self.creelw("dump", "1")
