@@ -147,11 +147,10 @@ class BecomesTheProgram(Stage):
 
     def test_bench_builds_and_becomes_the_named_one(self):
         (self.root / "tests/bench/locks").mkdir(parents=True)
-        (self.root / "build/release/bin").mkdir(parents=True)
-        shutil.copy(self.stage / "creel", self.root / "build/release/bin/bench_locks")
         done = self.creelw("bench", "locks", "2")
-        self.assertTrue(self.calls("ninja")[0].endswith(" bench_locks"), self.calls("ninja"))
-        self.assertEqual(done.out, f"pid {done.pid} in {self.stage}: [2]\n", done.err)
+        self.assertTrue(self.calls("ninja")[0].endswith(" creel creel-bench-locks"), self.calls("ninja"))
+        self.assertEqual(self.torch(), [], "a benchmark of creel's needs no LibTorch")
+        self.assertEqual(done.out, f"pid {done.pid} in {self.stage}: [bench] [locks] [2]\n", done.err)
         for unknown in ([], ["lokcs"]):
             done = self.creelw("bench", *unknown)
             self.assertEqual(done.returncode, 2)

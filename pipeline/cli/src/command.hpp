@@ -11,7 +11,7 @@ class App;
 namespace creel::cli {
 
 /// One verb of the command line: its options, and what it does once they are parsed. `run` returns the exit
-/// code.
+/// code. One that takes a prefix (CLI::App::prefix_command) looks itself at the words that it has not parsed.
 struct Command {
   CLI::App* options = nullptr;
   std::function<int()> run;
@@ -22,6 +22,7 @@ Command add_run(CLI::App& app);
 Command add_serve(CLI::App& app);
 Command add_dump(CLI::App& app);
 Command add_ps(CLI::App& app);
+Command add_bench(CLI::App& app);
 Command add_config(CLI::App& app);
 Command add_version(CLI::App& app);
 

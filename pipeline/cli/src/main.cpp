@@ -58,8 +58,8 @@ int parse_and_run(int argc, char** argv) {
   app.footer(kFooter);
   app.set_help_flag("-h,--help", "This text; `creel COMMAND --help` has more");
   app.require_subcommand(0, 1);
-  std::vector<Command> commands{add_run(app), add_serve(app),  add_dump(app),
-                                add_ps(app),  add_config(app), add_version(app)};
+  std::vector<Command> commands{add_run(app),   add_serve(app),  add_dump(app),   add_ps(app),
+                                add_bench(app), add_config(app), add_version(app)};
   for (const Command& command : commands) command.options->allow_extras();
 
   if (argc > 1 && argv[1][0] != '-') {
@@ -82,7 +82,8 @@ int parse_and_run(int argc, char** argv) {
   for (const Command& command : commands) {
     if (!command.options->parsed()) continue;
     const std::vector<std::string> rest = command.options->remaining();
-    return rest.empty() ? command.run() : unexpected(*command.options, rest.front());
+    const bool passes_on = command.options->get_prefix_command();
+    return rest.empty() || passes_on ? command.run() : unexpected(*command.options, rest.front());
   }
   print(app.help());
   return kUsage;
