@@ -24,7 +24,7 @@ std::string read_task_file(pid_t tid, const char* name) {
   std::array<char, 64> path{};
   std::snprintf(path.data(), path.size(), "/proc/self/task/%d/%s", tid, name);
   const UniqueFd fd(::open(path.data(), O_RDONLY | O_CLOEXEC));
-  std::array<char, 1024> text;
+  std::array<char, 4096> text;
   const ssize_t size = fd ? ::read(fd.get(), text.data(), text.size()) : 0;
   return {text.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0))};
 }
@@ -51,42 +51,106 @@ bool read_task_stat(pid_t tid, TaskStat& stat) {
 BlockedCall read_blocked_call(pid_t tid) {
   const std::string text = read_task_file(tid, "syscall");
   BlockedCall call;
-  long number = -1;
-  unsigned long long first = 0, second = 0;
-  if (std::sscanf(text.c_str(), "%ld 0x%llx 0x%llx", &number, &first, &second) >= 1) {
+  std::array<unsigned long long, 4> arguments{};
+  if (std::sscanf(text.c_str(), "%ld 0x%llx 0x%llx 0x%llx 0x%llx", &call.number, &arguments[0], &arguments[1],
+                  &arguments[2], &arguments[3]) >= 1) {
     call.blocked = true;
-    call.number = number;
-    call.first = first;
-    call.second = second;
+    std::copy(arguments.begin(), arguments.end(), call.arguments.begin());
   }
   return call;
 }
 
-pid_t mutex_owner(const BlockedCall& call) {
-  constexpr std::uint64_t kCommand = 127;  // without FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME
-  if (!call.blocked || call.number != SYS_futex || (call.second & kCommand) != FUTEX_WAIT) return 0;
-  pthread_mutex_t mutex;
-  if (!safe_read(reinterpret_cast<const void*>(call.first), &mutex, sizeof mutex)) return 0;
-  constexpr int kContended = 2;  // glibc's word of a lock that somebody waits for
-  if (mutex.__data.__lock != kContended || mutex.__data.__nusers == 0) return 0;
-  const pid_t owner = mutex.__data.__owner;
-  // Any futex word may look so by chance; the tid of a living thread of ours beside it is hardly chance.
-  return owner > 0 && ::syscall(SYS_tgkill, ::getpid(), owner, 0) == 0 ? owner : 0;
+std::uint64_t read_switches(pid_t tid) {
+  const std::string text = read_task_file(tid, "status");
+  std::uint64_t sum = 0;
+  for (const std::string_view key : {"\nvoluntary_ctxt_switches:", "\nnonvoluntary_ctxt_switches:"}) {
+    const std::size_t at = text.find(key);
+    if (at != std::string::npos) sum += std::strtoull(text.c_str() + at + key.size(), nullptr, 10);
+  }
+  return sum;
 }
 
-std::vector<ForeignThreads::Thread> ForeignThreads::list(const std::vector<pid_t>& known) {
-  std::vector<Thread> threads;
+namespace {
+
+// Any futex word may look like a lock by chance; the tid of a living thread of ours beside it is hardly
+// chance.
+bool is_thread_of_ours(pid_t tid) noexcept {
+  return tid > 0 && ::syscall(SYS_tgkill, ::getpid(), tid, 0) == 0;
+}
+
+// glibc waits for a plain mutex with FUTEX_WAIT, for one with a deadline with FUTEX_WAIT_BITSET.
+ForeignLock find_mutex(std::uintptr_t word) {
+  pthread_mutex_t mutex;
+  if (!safe_read(reinterpret_cast<const void*>(word), &mutex, sizeof mutex)) return {};
+  constexpr int kContended = 2;  // glibc's word of a lock that somebody waits for
+  constexpr int kKinds = 3;      // the two low bits: normal, recursive, error checking, adaptive
+  if (mutex.__data.__lock != kContended || mutex.__data.__nusers == 0) return {};
+  if ((mutex.__data.__kind & 0x7F & ~kKinds) != 0 || !is_thread_of_ours(mutex.__data.__owner)) return {};
+  return {mutex.__data.__owner, word, "std::mutex"};
+}
+
+// Readers wait for the writer's phase to end, writers for the other writer. Readers are not recorded.
+ForeignLock find_read_write_lock(std::uintptr_t word, std::size_t offset) {
+  pthread_rwlock_t lock;
+  const std::uintptr_t address = word - offset;
+  if (!safe_read(reinterpret_cast<const void*>(address), &lock, sizeof lock)) return {};
+  constexpr unsigned kPhaseAndLock = 3;  // of __readers: locked for writing, in a writer's phase
+  constexpr unsigned kTakenAndUsed = 3;  // of the word: taken, and somebody waits
+  const unsigned futex = offset == offsetof(pthread_rwlock_t, __data.__wrphase_futex)
+                             ? lock.__data.__wrphase_futex
+                             : lock.__data.__writers_futex;
+  if ((lock.__data.__readers & kPhaseAndLock) != kPhaseAndLock || futex != kTakenAndUsed) return {};
+  if (!is_thread_of_ours(lock.__data.__cur_writer)) return {};
+  return {lock.__data.__cur_writer, address, "std::shared_mutex"};
+}
+
+ForeignLock find_inheriting_mutex(std::uintptr_t word) {
+  std::uint32_t value = 0;
+  if (!safe_read(reinterpret_cast<const void*>(word), &value, sizeof value)) return {};
+  const auto owner = static_cast<pid_t>(value & FUTEX_TID_MASK);
+  return is_thread_of_ours(owner) ? ForeignLock{owner, word, "pthread_mutex_t"} : ForeignLock{};
+}
+
+}  // namespace
+
+ForeignLock find_foreign_lock(const BlockedCall& call) {
+  if (!call.blocked || call.number != SYS_futex) return {};
+  const std::uintptr_t word = call.arguments[0];
+  constexpr std::uint64_t kCommand = 127;  // without FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME
+  constexpr std::uint64_t kLockPi2 = 13;   // FUTEX_LOCK_PI2, which the headers of 2021 do not have
+  const std::uint64_t command = call.arguments[1] & kCommand;
+  ForeignLock lock;
+  if (command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET) {
+    lock = find_mutex(word);
+    if (lock.owner == 0) {
+      lock = find_read_write_lock(word, offsetof(pthread_rwlock_t, __data.__wrphase_futex));
+    }
+    if (lock.owner == 0) {
+      lock = find_read_write_lock(word, offsetof(pthread_rwlock_t, __data.__writers_futex));
+    }
+  } else if (command == FUTEX_LOCK_PI || command == kLockPi2) {
+    lock = find_inheriting_mutex(word);
+  }
+  lock.timed = call.arguments[3] != 0;
+  return lock;
+}
+
+std::vector<pid_t> ForeignThreads::tids(const std::vector<pid_t>& known) {
+  std::vector<pid_t> tids;
   // The folder has a link for each thread: mostly there is nothing to list, and no need to read it.
   struct stat folder {};
-  if (::stat("/proc/self/task", &folder) == 0 && folder.st_nlink == known.size() + 2) {
-    ids_.clear();
-    return threads;
-  }
-  for (auto& [tid, entry] : ids_) entry.seen = false;
+  if (::stat("/proc/self/task", &folder) == 0 && folder.st_nlink == known.size() + 2) return tids;
   const std::unique_ptr<DIR, int (*)(DIR*)> tasks(::opendir("/proc/self/task"), &::closedir);
   for (const dirent* task = nullptr; tasks != nullptr && (task = ::readdir(tasks.get())) != nullptr;) {
     const pid_t tid = static_cast<pid_t>(std::atoi(task->d_name));
-    if (tid <= 0 || std::binary_search(known.begin(), known.end(), tid)) continue;
+    if (tid > 0 && !std::binary_search(known.begin(), known.end(), tid)) tids.push_back(tid);
+  }
+  return tids;
+}
+
+std::vector<ForeignThreads::Thread> ForeignThreads::identify(const std::vector<pid_t>& tids) {
+  std::vector<Thread> threads;
+  for (const pid_t tid : tids) {
     Thread thread;
     thread.tid = tid;
     if (!read_task_stat(tid, thread.stat) || thread.stat.state == 'Z' || thread.stat.state == 'X') continue;
@@ -95,12 +159,16 @@ std::vector<ForeignThreads::Thread> ForeignThreads::list(const std::vector<pid_t
       entry.id = ThreadRecord(false).id;  // the next number, never used twice
       entry.start_ticks = thread.stat.start_ticks;
     }
-    entry.seen = true;
     thread.id = entry.id;
     threads.push_back(std::move(thread));
   }
-  std::erase_if(ids_, [](const auto& each) { return !each.second.seen; });
   return threads;
+}
+
+void ForeignThreads::forget_all_but(const std::vector<pid_t>& living) {
+  std::erase_if(ids_, [&](const auto& each) {
+    return std::find(living.begin(), living.end(), each.first) == living.end();
+  });
 }
 
 }  // namespace creel::detail

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -24,16 +25,29 @@ bool read_task_stat(pid_t tid, TaskStat& stat);
 
 /// What a thread is blocked in, if it is: /proc/self/task/TID/syscall.
 struct BlockedCall {
-  long number = -1;         ///< of the system call; -1: none, it runs or was interrupted
-  std::uint64_t first = 0;  ///< its arguments
-  std::uint64_t second = 0;
+  long number = -1;                          ///< of the system call; -1: none, it runs or was interrupted
+  std::array<std::uint64_t, 4> arguments{};  ///< the first ones
   bool blocked = false;
+
+  friend bool operator==(const BlockedCall&, const BlockedCall&) = default;
 };
 BlockedCall read_blocked_call(pid_t tid);
 
-/// The mutex of another library that a futex call waits for: glibc keeps the owner's tid beside the lock
-/// word. Returns 0 if `call` is no wait for a contended mutex.
-pid_t mutex_owner(const BlockedCall& call);
+/// How often the kernel has taken the processor from a thread: as long as that does not change, a thread that
+/// is blocked has been blocked all the time. 0 if the thread has ended.
+std::uint64_t read_switches(pid_t tid);
+
+/// A lock that is not creel's, in which a thread waits.
+struct ForeignLock {
+  pid_t owner = 0;  ///< the thread that holds it; 0: there is none
+  std::uintptr_t address = 0;
+  const char* type = nullptr;  ///< a static string: "std::mutex"
+  bool timed = false;          ///< the wait has a deadline
+};
+/// The lock whose owner a futex call waits for: glibc keeps the owner's tid beside the lock word, of mutexes
+/// and of read-write locks that are locked for writing; a mutex with priority inheritance has it in the word.
+/// Without an owner if `call` is no such wait.
+ForeignLock find_foreign_lock(const BlockedCall& call);
 
 /// Ids and records for the threads that creel neither started nor adopted, so that they keep their id from
 /// dump to dump. Guarded by the dump engine's lock.
@@ -44,14 +58,16 @@ class ForeignThreads {
     std::uint64_t id = 0;
     TaskStat stat;
   };
-  /// All threads of the process but those in `known` (sorted).
-  std::vector<Thread> list(const std::vector<pid_t>& known);
+  /// The tids of all threads of the process but those in `known` (sorted).
+  static std::vector<pid_t> tids(const std::vector<pid_t>& known);
+  /// What is to be said of these threads, less those that have ended.
+  std::vector<Thread> identify(const std::vector<pid_t>& tids);
+  void forget_all_but(const std::vector<pid_t>& living);
 
  private:
   struct Entry {
     std::uint64_t id = 0;
     std::uint64_t start_ticks = 0;
-    bool seen = false;
   };
   std::map<pid_t, Entry> ids_;
 };

@@ -115,7 +115,8 @@ Json deadlock_json(const Deadlock& deadlock) {
     thread["tid"] = std::to_string(each.id);
     thread["name"] = each.name;
     thread["waitsFor"] = object_name(each.lock);
-    thread["owner"] = std::to_string(each.lock.owner);
+    if (each.lock.owner != 0) thread["owner"] = std::to_string(each.lock.owner);
+    if (!each.wakers.empty()) thread["servedBy"] = each.wakers;
     threads.push_back(std::move(thread));
   }
   return threads;

@@ -293,6 +293,16 @@ class TextDump {
       add(thread.lock.name);
       add("\"");
     }
+    if (!thread.wakers.empty()) {
+      add("),\n  which is served by ");
+      for (std::size_t i = 0; i < thread.wakers.size(); ++i) {
+        add(i == 0 ? "\"" : ", \"");
+        add(thread.wakers[i]);
+        add("\"");
+      }
+      add("\n\n");
+      return;
+    }
     add(thread.wait == WaitKind::Joining ? "),\n  which is \"" : "),\n  which is held by \"");
     add(thread.lock.owner_name);
     add("\"\n\n");

@@ -72,15 +72,8 @@ void ThreadDumper::run(const DumpOptions& options, WalkRegisters own_registers) 
       running.push_back(i);
     }
   }
+  find_deadlocks();  // before the samples, which take threads out of their system calls for a moment
   if (options.sample_running) sample_running(running);
-  std::vector<std::shared_ptr<detail::ThreadRecord>> records;
-  for (const Pending& each : pending_) {
-    if (each.record != nullptr) records.push_back(each.record);
-  }
-  const auto by_id = [](const auto& a, const auto& b) { return a->id < b->id; };
-  if (!std::is_sorted(records.begin(), records.end(), by_id))
-    std::sort(records.begin(), records.end(), by_id);
-  dump_.deadlocks_ = detail::search_deadlocks(records);
   name_frames();
   name_owners();
   add_containers();
@@ -208,7 +201,9 @@ void ThreadDumper::add_foreign_threads() {
   timespec boot{};
   ::clock_gettime(CLOCK_BOOTTIME, &boot);
   std::vector<ThreadInfo> added;
-  for (detail::ForeignThreads::Thread& thread : engine_.foreign.list(known)) {
+  const std::vector<pid_t> tids = detail::ForeignThreads::tids(known);
+  engine_.foreign.forget_all_but(tids);
+  for (detail::ForeignThreads::Thread& thread : engine_.foreign.identify(tids)) {
     ThreadInfo& info = added.emplace_back();
     info.id = thread.id;
     info.name = std::move(thread.stat.name);
@@ -229,6 +224,24 @@ void ThreadDumper::add_foreign_threads() {
                   std::make_move_iterator(blank.end()));
   dump_.threads_.insert(first_virtual, std::make_move_iterator(added.begin()),
                         std::make_move_iterator(added.end()));
+}
+
+void ThreadDumper::find_deadlocks() {
+  std::vector<std::shared_ptr<detail::ThreadRecord>> records;
+  std::vector<pid_t> foreign;
+  for (std::size_t i = 0; i < pending_.size(); ++i) {
+    if (pending_[i].record != nullptr) records.push_back(pending_[i].record);
+    if (dump_.threads_[i].foreign) foreign.push_back(dump_.threads_[i].os_tid);
+  }
+  const auto by_id = [](const auto& a, const auto& b) { return a->id < b->id; };
+  if (!std::is_sorted(records.begin(), records.end(), by_id))
+    std::sort(records.begin(), records.end(), by_id);
+  const auto identify = [this](pid_t tid) -> std::optional<detail::ForeignThreads::Thread> {
+    auto threads = engine_.foreign.identify({tid});
+    if (threads.empty()) return std::nullopt;
+    return std::move(threads.front());
+  };
+  dump_.deadlocks_ = detail::DeadlockSearch(records, std::move(foreign), identify).run();
 }
 
 void ThreadDumper::sample_running(const std::vector<std::size_t>& running) {
@@ -259,14 +272,13 @@ void ThreadDumper::read_blocked_call(std::size_t i) {
   const detail::BlockedCall call = detail::read_blocked_call(info.os_tid);
   if (!call.blocked || call.number != SYS_futex) return;
   // Somebody else's lock or condition, as far as the kernel can tell.
-  info.state = ThreadState::Waiting;
+  const detail::ForeignLock lock = detail::find_foreign_lock(call);
   WaitInfo& wait = info.wait.emplace();
-  wait.on.address = call.first;
-  wait.on.type = "futex";
-  if (const pid_t owner = detail::mutex_owner(call); owner != 0) {
-    wait.on.type = "std::mutex";
-    pending_[i].mutex_owner = owner;
-  }
+  wait.timed = lock.timed;
+  info.state = wait.timed ? ThreadState::TimedWaiting : ThreadState::Waiting;
+  wait.on.address = lock.owner != 0 ? lock.address : call.arguments[0];
+  wait.on.type = lock.owner != 0 ? lock.type : "futex";
+  pending_[i].lock_owner = lock.owner;
 }
 
 void ThreadDumper::take_sample(std::size_t i, const detail::ThreadSample& sample) {
@@ -331,8 +343,8 @@ void ThreadDumper::name_owners() {
     ThreadInfo& info = dump_.threads_[i];
     if (!info.wait) continue;
     LockInfo& lock = info.wait->on;
-    if (const auto owner = ids.find(pending_[i].mutex_owner);
-        owner != ids.end() && pending_[i].mutex_owner != 0) {
+    if (const auto owner = ids.find(pending_[i].lock_owner);
+        owner != ids.end() && pending_[i].lock_owner != 0) {
       lock.owner = owner->second;
     }
     if (lock.owner == 0) continue;

@@ -27,7 +27,7 @@ class ThreadDumper {
     std::size_t first_frame = 0, frame_count = 0;  // in raw_
     std::vector<std::uintptr_t> held_at;           // stack pointers of ThreadInfo::held
     std::optional<detail::WaitSnapshot> wait;
-    pid_t mutex_owner = 0;
+    pid_t lock_owner = 0;  // of the foreign lock that it waits for
   };
 
   void add_creel_threads();
@@ -36,6 +36,7 @@ class ThreadDumper {
   void read_held_locks(ThreadInfo& info, Pending& pending);
   bool read_parked(std::size_t i);
   void walk_own_stack(std::size_t i, const detail::WalkRegisters& registers);
+  void find_deadlocks();
   void sample_running(const std::vector<std::size_t>& running);
   void take_sample(std::size_t i, const detail::ThreadSample& sample);
   void read_blocked_call(std::size_t i);

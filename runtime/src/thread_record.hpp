@@ -27,6 +27,10 @@
 // followed; they are only ever read through safe_read() (process_vm_readv on ourselves), which fails instead
 // of faulting.
 
+namespace creel {
+class WakerSet;
+}
+
 namespace creel::detail {
 
 /// The registers that a walk by call frame information needs, as they are in the frame that called the wait.
@@ -43,7 +47,8 @@ struct ParkSite {
   std::atomic<const char*> type{nullptr};    // static string: "creel::ReentrantLock"
   std::atomic<const char*> name{nullptr};    // NUL-terminated, may live in the object; nullptr: none
   std::atomic<const std::atomic<std::uint64_t>*> owner{
-      nullptr};  // id of the owning thread, in the object; nullptr: none
+      nullptr};                                  // id of the owning thread, in the object; nullptr: none
+  std::atomic<const WakerSet*> wakers{nullptr};  // in the object; nullptr: none are declared
   std::atomic<WaitKind> kind{WaitKind::Parking};
   std::atomic<bool> timed{false};
   std::atomic<std::int64_t> since_ns{0};  // CLOCK_MONOTONIC

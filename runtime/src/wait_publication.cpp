@@ -39,6 +39,7 @@ class OpenSite {
     site.type.store(wait.blocker.type, kRelaxed);
     site.name.store(wait.blocker.name, kRelaxed);
     site.owner.store(wait.blocker.owner, kRelaxed);
+    site.wakers.store(wait.blocker.wakers, kRelaxed);
     site.kind.store(wait.blocker.kind, kRelaxed);
     site.timed.store(wait.timed, kRelaxed);
     site.since_ns.store(monotonic_ns(), kRelaxed);
@@ -71,7 +72,7 @@ class OuterWait {
       : self_(self), state_(self.state.load(kRelaxed)), registers_(self.park_site.registers) {
     const ParkSite& site = self.park_site;
     blocker_ = {site.object.load(kRelaxed), site.type.load(kRelaxed), site.name.load(kRelaxed),
-                site.owner.load(kRelaxed), site.kind.load(kRelaxed)};
+                site.owner.load(kRelaxed),  site.kind.load(kRelaxed), site.wakers.load(kRelaxed)};
     timed_ = site.timed.load(kRelaxed);
     since_ns_ = site.since_ns.load(kRelaxed);
     close_site(self.park_site);
@@ -83,6 +84,7 @@ class OuterWait {
     site.type.store(blocker_.type, kRelaxed);
     site.name.store(blocker_.name, kRelaxed);
     site.owner.store(blocker_.owner, kRelaxed);
+    site.wakers.store(blocker_.wakers, kRelaxed);
     site.kind.store(blocker_.kind, kRelaxed);
     site.timed.store(timed_, kRelaxed);
     site.since_ns.store(since_ns_, kRelaxed);

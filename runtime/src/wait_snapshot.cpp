@@ -27,6 +27,7 @@ std::optional<WaitSnapshot> read_wait(const ParkSite& site) noexcept {
     wait.type = site.type.load(kRelaxed);
     wait.name = site.name.load(kRelaxed);
     wait.owner = site.owner.load(kRelaxed);
+    wait.wakers = site.wakers.load(kRelaxed);
     wait.kind = site.kind.load(kRelaxed);
     wait.timed = site.timed.load(kRelaxed);
     wait.since_ns = site.since_ns.load(kRelaxed);

@@ -16,6 +16,7 @@ struct WaitSnapshot {
   const char* type = nullptr;
   const char* name = nullptr;
   const std::atomic<std::uint64_t>* owner = nullptr;
+  const WakerSet* wakers = nullptr;
   WaitKind kind = WaitKind::Parking;
   bool timed = false;
   std::int64_t since_ns = 0;

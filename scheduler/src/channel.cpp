@@ -133,7 +133,8 @@ void ChannelBase::wait(std::unique_lock<std::mutex>& lock, WaitList& list, std::
 void ChannelBase::wait_once(std::unique_lock<std::mutex>& lock, WaitList& list, Waiter& waiter,
                             Deadline deadline) {
   list.push(waiter);
-  const Blocker blocker{.object = this, .type = "creel::scheduler::Channel", .name = text_for(list)};
+  const Blocker blocker{
+      .object = this, .type = "creel::scheduler::Channel", .name = text_for(list), .wakers = &users_};
   lock.unlock();
   bool interrupted = false;
   bool expired = false;

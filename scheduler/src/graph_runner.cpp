@@ -28,6 +28,7 @@ struct GraphRunner::State {
     std::shared_ptr<ChannelBase> output;
     std::unique_ptr<Stage> stage;
     std::vector<WorkerMeter> meters;
+    std::vector<Thread> threads;
     std::atomic<std::size_t> to_start{0};
     std::atomic<std::size_t> to_end{0};
     std::atomic<std::int64_t> ended_ns{0};
@@ -47,6 +48,7 @@ struct GraphRunner::State {
   void work(Running& running, std::size_t number) noexcept;
   void abort(std::exception_ptr why) noexcept;
   void stop() noexcept;
+  void declare_users();
   StageStats stats_of(const Running& running) const;
   std::vector<Thread> started() const;
 };
@@ -90,6 +92,19 @@ void GraphRunner::State::abort(std::exception_ptr why) noexcept {
 
 void GraphRunner::State::stop() noexcept {
   for (const std::shared_ptr<ChannelBase>& channel : channels) channel->cancel();
+}
+
+// Not the channels that the caller takes from: it may do so in any thread.
+void GraphRunner::State::declare_users() {
+  for (std::size_t i = 0; i < channels.size(); ++i) {
+    if (open_ended[i]) continue;
+    std::vector<Thread> users;
+    for (const std::unique_ptr<Running>& running : stages) {
+      if (running->input == channels[i] || running->output == channels[i])
+        users.insert(users.end(), running->threads.begin(), running->threads.end());
+    }
+    channels[i]->used_by(users);
+  }
 }
 
 StageStats GraphRunner::State::stats_of(const Running& running) const {
@@ -177,9 +192,11 @@ void GraphRunner::start() {
         Thread thread = builder.start([&state, stage = running.get(), i] { state.work(*stage, i); });
         const std::lock_guard guard(state.lock);
         if (state.failure) thread.interrupt();  // abort() came before it was in the list
+        running->threads.push_back(thread);
         state.threads.push_back(std::move(thread));
       }
     }
+    state.declare_users();
   } catch (...) {  // no more threads: those that run must not wait for those that do not
     state.abort(std::current_exception());
     throw;

@@ -2,6 +2,7 @@
 
 #include <creel/runtime/detail/future_state.hpp>
 #include <creel/runtime/error.hpp>
+#include <creel/runtime/thread.hpp>
 
 #include <exception>
 #include <memory>
@@ -68,6 +69,10 @@ class Promise {
   ~Promise() { abandon(); }
 
   Future<T> future() const { return Future<T>(state_); }
+
+  /// Declares that `thread` is the one that will complete it: dumps show it to those who wait, and a deadlock
+  /// in which it takes part is found. To be called again if the work moves to another thread.
+  void produced_by(const Thread& thread) noexcept { state_->set_producer(thread.id()); }
 
   /// Sets the value (of a Promise<void>: nothing) unless there is a result already or the future was
   /// cancelled; returns whether it did.

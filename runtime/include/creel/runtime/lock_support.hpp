@@ -12,6 +12,8 @@
 
 namespace creel {
 
+class WakerSet;
+
 /// What a thread waits for, as a dump shows it. The pointers must stay good while the thread waits; they
 /// usually point into the lock or channel itself.
 struct Blocker {
@@ -20,6 +22,7 @@ struct Blocker {
   const char* name = nullptr;                         ///< "decode -> collate, empty"; nullptr: none
   const std::atomic<std::uint64_t>* owner = nullptr;  ///< id of the thread that holds it; nullptr: nobody can
   WaitKind kind = WaitKind::Parking;
+  const WakerSet* wakers = nullptr;  ///< the threads of which any can end the wait; nullptr: not known
 };
 
 /// The primitive under every wait of creel: java.util.concurrent.locks.LockSupport.

@@ -3,6 +3,7 @@
 #include <creel/runtime/deadline.hpp>
 #include <creel/runtime/lock_support.hpp>
 #include <creel/runtime/thread.hpp>
+#include <creel/runtime/waker_set.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -11,6 +12,7 @@
 #include <iterator>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -37,6 +39,10 @@ class ChannelBase {
   const std::string& name() const noexcept { return name_; }
   std::size_t capacity() const noexcept { return states_.size(); }
   ChannelStats stats() const;
+
+  /// Declares all the threads that put and take, so that a deadlock through the channel is found: see
+  /// WakerSet.
+  void used_by(std::span<const Thread> threads) { users_.assign(threads); }
 
   /// Ends the stream in good order: nothing more is put, takers get what is left and then nullopt.
   void close() noexcept;
@@ -108,6 +114,7 @@ class ChannelBase {
   std::exception_ptr failure_;
   WaitList putters_;
   WaitList takers_;
+  WakerSet users_;  // of both ends: a putter may have to wait for the one whose turn it is
 };
 
 /// A bounded queue between two stages that measures how long its ends wait, and is named after them.

@@ -33,6 +33,10 @@ class FutureCore {
   /// The calling thread is going to do the work: dumps show waiters whom they wait for, cancel() can
   /// interrupt. False if there is nothing to do any more.
   bool start_running() noexcept;
+  /// The thread of that id is going to complete it: dumps show waiters whom they wait for.
+  void set_producer(std::uint64_t id) noexcept {
+    if (!is_done()) runner_id_.store(id, std::memory_order_relaxed);
+  }
 
  protected:
   /// Pending → Completing → Done: between the two the value is written by the one that got true here.
