@@ -1,4 +1,5 @@
 // The command line as a user meets it: the program itself, its output and its exit codes.
+#include <creel_test/temporary_folder.hpp>
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -18,15 +19,6 @@ namespace fs = std::filesystem;
 
 const std::string kDigits = CREEL_SOURCE_DIR "/examples/configs/clip_digits.yaml";
 
-struct TemporaryFolder {
-  TemporaryFolder() {
-    std::string pattern = (fs::temp_directory_path() / "creel-cli-XXXXXX").string();
-    path = ::mkdtemp(pattern.data());
-  }
-  ~TemporaryFolder() { fs::remove_all(path); }
-  fs::path path;
-};
-
 std::string content(const fs::path& path) {
   std::ifstream file(path);
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
@@ -40,9 +32,9 @@ struct Outcome {
 
 /// Runs `creel ARGUMENTS` by the shell, with `environment` in front.
 Outcome creel(const std::string& arguments, const std::string& environment = "") {
-  const TemporaryFolder folder;
-  const std::string out = (folder.path / "out").string();
-  const std::string err = (folder.path / "err").string();
+  const creel_test::TemporaryFolder folder;
+  const std::string out = (folder.path() / "out").string();
+  const std::string err = (folder.path() / "err").string();
   const std::string command = environment + " " CREEL_PROGRAM " " + arguments + " >" + out + " 2>" + err;
   const int status = std::system(command.c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, content(out), content(err)};
@@ -94,14 +86,14 @@ TEST_CASE("help documents the exit codes and gives examples") {
 }
 
 TEST_CASE("a wrong config lists every mistake, exits with 2 in under 50 ms, and makes nothing") {
-  const TemporaryFolder folder;
-  const std::string file = (folder.path / "bad.yaml").string();
+  const creel_test::TemporaryFolder folder;
+  const std::string file = (folder.path() / "bad.yaml").string();
   std::ofstream(file) << "data: {source: {format: tar_shards, path: none.tar}, batch: 0}\nmodle: {}\n";
   auto fastest = std::chrono::steady_clock::duration::max();
   Outcome outcome{};
   for (int i = 0; i < 10; ++i) {  // the least of a few: others use the machine too
     const auto start = std::chrono::steady_clock::now();
-    outcome = creel("run " + file + " --out " + (folder.path / "run").string());
+    outcome = creel("run " + file + " --out " + (folder.path() / "run").string());
     fastest = std::min(fastest, std::chrono::steady_clock::now() - start);
   }
   CHECK(outcome.code == 2);
@@ -112,7 +104,7 @@ TEST_CASE("a wrong config lists every mistake, exits with 2 in under 50 ms, and 
   CHECK(outcome.err.find("\n" + file + ":1:61: data.batch: is 0, ") != std::string::npos);
   CHECK(outcome.err.find("\n" + file + ":2:1: modle: unknown key; did you mean model?\n") !=
         std::string::npos);
-  CHECK_FALSE(fs::exists(folder.path / "run"));
+  CHECK_FALSE(fs::exists(folder.path() / "run"));
   CHECK(fastest < std::chrono::milliseconds(50));
 }
 
@@ -131,10 +123,10 @@ TEST_CASE("the arguments of transforms are checked with the rest") {
 }
 
 TEST_CASE("--dry-run prints every value with its origin and starts nothing") {
-  const TemporaryFolder folder;
+  const creel_test::TemporaryFolder folder;
   const Outcome outcome =
       creel("run " + kDigits + " --dry-run --set data.batch=32 --set train.seed=7 --out " +
-            (folder.path / "run").string());
+            (folder.path() / "run").string());
   CHECK(outcome.code == 0);
   CHECK(outcome.err.empty());
   CHECK(outcome.out.find("  batch: 32                                 # --set data.batch=32\n") !=
@@ -143,17 +135,17 @@ TEST_CASE("--dry-run prints every value with its origin and starts nothing") {
         std::string::npos);
   CHECK(outcome.out.find("# default\n") != std::string::npos);
   CHECK(outcome.out.find("clip_digits.yaml:") != std::string::npos);
-  CHECK_FALSE(fs::exists(folder.path / "run"));
+  CHECK_FALSE(fs::exists(folder.path() / "run"));
 }
 
 TEST_CASE("run starts a worker per rank, passes its verdict on, and guards its folder") {
-  const TemporaryFolder folder;
-  const std::string run = (folder.path / "run").string();
+  const creel_test::TemporaryFolder folder;
+  const std::string run = (folder.path() / "run").string();
   const std::string worker =
-      script(folder.path / "worker", "echo \"$@\" >> " + (folder.path / "calls").string());
+      script(folder.path() / "worker", "echo \"$@\" >> " + (folder.path() / "calls").string());
   const std::string start = "run " + kDigits + " --out " + run;
   CHECK(creel(start, "CREEL_WORKER=" + worker).code == 0);
-  const std::string calls = content(folder.path / "calls");
+  const std::string calls = content(folder.path() / "calls");
   CAPTURE(calls);
   CHECK(calls.find("train --run-dir " + run + " --rank 0 --ranks 2 --world-fd ") != std::string::npos);
   CHECK(calls.find("train --run-dir " + run + " --rank 1 --ranks 2 --world-fd ") != std::string::npos);
@@ -169,10 +161,10 @@ TEST_CASE("run starts a worker per rank, passes its verdict on, and guards its f
   CHECK(other.err.find("was started with other values of data.batch;") != std::string::npos);
   const Outcome resumed = creel(start + " --resume", "CREEL_WORKER=" + worker);
   CHECK(resumed.code == 0);
-  CHECK(content(folder.path / "calls").find("train --run-dir " + run + " --resume --rank 0 ") !=
+  CHECK(content(folder.path() / "calls").find("train --run-dir " + run + " --resume --rank 0 ") !=
         std::string::npos);
 
-  const std::string bad = script(folder.path / "bad", "exit 4");
+  const std::string bad = script(folder.path() / "bad", "exit 4");
   const Outcome failed = creel(start + " --overwrite", "CREEL_WORKER=" + bad);
   CHECK(failed.code == 4);
   CHECK(failed.err.find("failed with exit code 4 (bad data)") != std::string::npos);
@@ -182,22 +174,22 @@ TEST_CASE("run starts a worker per rank, passes its verdict on, and guards its f
 }
 
 TEST_CASE("serve becomes the worker") {
-  const TemporaryFolder folder;
-  const std::string worker = script(folder.path / "worker", "echo $$ \"$@\"; exit 7");
-  CHECK(creel("serve " + folder.path.string(), "CREEL_WORKER=" + worker).code == 3);  // no run there
-  std::ofstream(folder.path / "config.yaml") << "name: x\n";
+  const creel_test::TemporaryFolder folder;
+  const std::string worker = script(folder.path() / "worker", "echo $$ \"$@\"; exit 7");
+  CHECK(creel("serve " + folder.path().string(), "CREEL_WORKER=" + worker).code == 3);  // no run there
+  std::ofstream(folder.path() / "config.yaml") << "name: x\n";
   // The shell says its number, then becomes creel, which becomes the worker: one process all along.
-  const Outcome outcome = creel("serve " + folder.path.string() + " --port 81",
+  const Outcome outcome = creel("serve " + folder.path().string() + " --port 81",
                                 "sh -c 'echo $$; exec \"$@\"' sh env CREEL_WORKER=" + worker);
   CHECK(outcome.code == 7);
   const std::string number = outcome.out.substr(0, outcome.out.find('\n'));
-  CHECK(outcome.out == number + "\n" + number + " serve --run-dir " + folder.path.string() +
+  CHECK(outcome.out == number + "\n" + number + " serve --run-dir " + folder.path().string() +
                            " --host 127.0.0.1 --port 81\n");
 }
 
 TEST_CASE("dump and ps need something that lives") {
-  const TemporaryFolder folder;
-  const Outcome nothing = creel("dump " + folder.path.string());
+  const creel_test::TemporaryFolder folder;
+  const Outcome nothing = creel("dump " + folder.path().string());
   CHECK(nothing.code == 3);
   CHECK(nothing.err.find("no process of a run lives in") != std::string::npos);
   CHECK(creel("dump nowhere").code == 3);
@@ -215,8 +207,8 @@ TEST_CASE("the keys can be listed whole or in part, and the page of them is curr
 }
 
 TEST_CASE("creel does not load LibTorch") {
-  const TemporaryFolder folder;
-  const std::string out = (folder.path / "ldd").string();
+  const creel_test::TemporaryFolder folder;
+  const std::string out = (folder.path() / "ldd").string();
   REQUIRE(std::system(("ldd " CREEL_PROGRAM " > " + out).c_str()) == 0);
   const std::string libraries = content(out);
   CHECK(libraries.find("libc.so") != std::string::npos);

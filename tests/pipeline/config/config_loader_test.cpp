@@ -3,6 +3,7 @@
 #include <creel/pipeline/config/config_printer.hpp>
 #include <creel/pipeline/config/transform_spec.hpp>
 
+#include <creel_test/temporary_folder.hpp>
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -59,15 +60,6 @@ void check_one(const std::string& text, const std::string& expected,
   REQUIRE(errors.size() == 1);
   CHECK(errors[0] == expected);
 }
-
-struct TemporaryFolder {
-  TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "creel-config-XXXXXX").string();
-    path = ::mkdtemp(pattern.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path); }
-  std::filesystem::path path;
-};
 
 }  // namespace
 
@@ -264,30 +256,30 @@ TEST_CASE("overrides are typed, later ones win, and their mistakes name them") {
 }
 
 TEST_CASE("every missing shard is named") {
-  const TemporaryFolder folder;
-  std::ofstream(folder.path / "a-000.tar") << "x";
-  std::filesystem::create_directory(folder.path / "a-002.tar");
+  const creel_test::TemporaryFolder folder;
+  std::ofstream(folder.path() / "a-000.tar") << "x";
+  std::filesystem::create_directory(folder.path() / "a-002.tar");
   const std::string text = replaced(kGood, "001", "003");
-  const std::string file = (folder.path / "run.yaml").string();
+  const std::string file = (folder.path() / "run.yaml").string();
   try {
     parse_config(text, file);
     FAIL("missing shards were accepted");
   } catch (const ConfigErrors& e) {
     REQUIRE(e.issues().size() == 1);
-    const std::string base = (folder.path / "a-00").string();
+    const std::string base = (folder.path() / "a-00").string();
     CHECK(e.issues()[0].text() == file + ":3:38: data.source.path: 3 of 4 files are missing: " + base +
                                       "1.tar, " + base + "2.tar (not a file), " + base +
                                       "3.tar; make them or correct the path");
   }
-  std::ofstream(folder.path / "a-001.tar") << "x";
+  std::ofstream(folder.path() / "a-001.tar") << "x";
   CHECK_NOTHROW(parse_config(kGood, file));
 }
 
 TEST_CASE("a config file that cannot be read is a config error") {
-  const TemporaryFolder folder;
-  CHECK_THROWS_AS(load_config(folder.path), ConfigErrors);
+  const creel_test::TemporaryFolder folder;
+  CHECK_THROWS_AS(load_config(folder.path()), ConfigErrors);
   try {
-    load_config(folder.path / "none.yaml");
+    load_config(folder.path() / "none.yaml");
     FAIL("a missing file was accepted");
   } catch (const ConfigErrors& e) {
     CHECK(std::string(e.what()).ends_with(

@@ -3,6 +3,7 @@
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/unique_fd.hpp>
 
+#include <creel_test/temporary_folder.hpp>
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -31,14 +32,12 @@ namespace {
 class Launched {
  public:
   explicit Launched(std::vector<std::string> modes, int grace_ms = 3000) {
-    std::string pattern = (std::filesystem::temp_directory_path() / "creel-launch-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
     int ends[2];
     REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
     out_.reset(ends[0]);
     const creel::UniqueFd write_end(ends[1]);
     const std::string errors = (folder_ / "stderr").string();
-    std::vector<std::string> words{LAUNCHER_PROGRAM, folder_.string(), WORKER_PROGRAM,
+    std::vector<std::string> words{LAUNCHER_PROGRAM, folder_.path().string(), WORKER_PROGRAM,
                                    std::to_string(grace_ms)};
     words.insert(words.end(), modes.begin(), modes.end());
     std::vector<char*> argv;
@@ -60,14 +59,13 @@ class Launched {
   ~Launched() {
     if (!status_) ::kill(-pid_, SIGKILL);
     if (!status_) ::waitpid(pid_, nullptr, 0);
-    std::filesystem::remove_all(folder_);
   }
   Launched(const Launched&) = delete;
   Launched& operator=(const Launched&) = delete;
 
   pid_t pid() const { return pid_; }
   pid_t rank(int r) const { return ranks_.at(r); }
-  const std::filesystem::path& folder() const { return folder_; }
+  const std::filesystem::path& folder() const { return folder_.path(); }
 
   /// Exit code (or minus the signal) once the launcher and all ranks are gone.
   int wait() {
@@ -111,7 +109,7 @@ class Launched {
     ranks_[rank] = pid;
   }
 
-  std::filesystem::path folder_;
+  creel_test::TemporaryFolder folder_;
   creel::UniqueFd out_;
   std::string buffer_;
   pid_t pid_ = 0;

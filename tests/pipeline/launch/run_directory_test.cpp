@@ -3,6 +3,7 @@
 #include <creel/pipeline/launch/run_directory.hpp>
 #include <creel/runtime/error.hpp>
 
+#include <creel_test/temporary_folder.hpp>
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,15 +16,6 @@ using namespace creel::pipeline;
 namespace fs = std::filesystem;
 
 namespace {
-
-struct TemporaryFolder {
-  TemporaryFolder() {
-    std::string pattern = (fs::temp_directory_path() / "creel-run-XXXXXX").string();
-    path = ::mkdtemp(pattern.data());
-  }
-  ~TemporaryFolder() { fs::remove_all(path); }
-  fs::path path;
-};
 
 RunConfig config_of(const std::string& more = "") {
   LoadOptions options;
@@ -53,8 +45,8 @@ void touch(const fs::path& path) {
 }  // namespace
 
 TEST_CASE("a new run makes its folder and saves its configuration") {
-  const TemporaryFolder folder;
-  const fs::path path = folder.path / "runs" / "one";
+  const creel_test::TemporaryFolder folder;
+  const fs::path path = folder.path() / "runs" / "one";
   RunDirectory::open(path, RunMode::Fresh, config_of());
   LoadOptions options;
   options.check_files = false;
@@ -63,63 +55,63 @@ TEST_CASE("a new run makes its folder and saves its configuration") {
 
 TEST_CASE("a folder that holds a run is refused unless told what to do with it") {
   for (const char* mark : {"config.yaml", "checkpoints/step-00000010.safetensors", "metrics.jsonl"}) {
-    const TemporaryFolder folder;
-    touch(folder.path / mark);
-    const std::string why = refusal_of(folder.path, RunMode::Fresh, config_of());
+    const creel_test::TemporaryFolder folder;
+    touch(folder.path() / mark);
+    const std::string why = refusal_of(folder.path(), RunMode::Fresh, config_of());
     CAPTURE(why);
     CHECK(why.find("already holds a run") != std::string::npos);
     CHECK(why.find("--resume") != std::string::npos);
     CHECK(why.find("--overwrite") != std::string::npos);
-    CHECK(fs::exists(folder.path / mark));
+    CHECK(fs::exists(folder.path() / mark));
   }
 }
 
 TEST_CASE("--overwrite removes the run, and only the run") {
-  const TemporaryFolder folder;
+  const creel_test::TemporaryFolder folder;
   for (const char* name :
        {"config.yaml", "checkpoints/step-00000010.safetensors", "metrics.jsonl", "notes.txt"})
-    touch(folder.path / name);
-  RunDirectory::open(folder.path, RunMode::Overwrite, config_of());
-  CHECK_FALSE(fs::exists(folder.path / "metrics.jsonl"));
-  CHECK(fs::exists(folder.path / "notes.txt"));
+    touch(folder.path() / name);
+  RunDirectory::open(folder.path(), RunMode::Overwrite, config_of());
+  CHECK_FALSE(fs::exists(folder.path() / "metrics.jsonl"));
+  CHECK(fs::exists(folder.path() / "notes.txt"));
 }
 
 TEST_CASE("--resume takes the run if its numbers stay the same") {
-  const TemporaryFolder folder;
-  { const RunDirectory first = RunDirectory::open(folder.path, RunMode::Fresh, config_of()); }
-  CHECK(refusal_of(folder.path, RunMode::Resume, config_of()).empty());
-  CHECK(refusal_of(folder.path, RunMode::Resume, config_of("train.epochs=9")).empty());
-  const std::string why = refusal_of(folder.path, RunMode::Resume, config_of("data.batch=3"));
+  const creel_test::TemporaryFolder folder;
+  { const RunDirectory first = RunDirectory::open(folder.path(), RunMode::Fresh, config_of()); }
+  CHECK(refusal_of(folder.path(), RunMode::Resume, config_of()).empty());
+  CHECK(refusal_of(folder.path(), RunMode::Resume, config_of("train.epochs=9")).empty());
+  const std::string why = refusal_of(folder.path(), RunMode::Resume, config_of("data.batch=3"));
   CHECK(why.find("other values of data.batch;") != std::string::npos);
-  std::ofstream(folder.path / "config.yaml") << "data: [";
-  CHECK(refusal_of(folder.path, RunMode::Resume, config_of()).find("config.yaml is damaged") !=
+  std::ofstream(folder.path() / "config.yaml") << "data: [";
+  CHECK(refusal_of(folder.path(), RunMode::Resume, config_of()).find("config.yaml is damaged") !=
         std::string::npos);
 }
 
 TEST_CASE("two runs never share a folder") {
-  const TemporaryFolder folder;
-  const RunDirectory first = RunDirectory::open(folder.path, RunMode::Fresh, config_of());
-  ProcessTable{{::getpid(), 1}, {}}.write(folder.path);
-  const std::string why = refusal_of(folder.path, RunMode::Overwrite, config_of());
+  const creel_test::TemporaryFolder folder;
+  const RunDirectory first = RunDirectory::open(folder.path(), RunMode::Fresh, config_of());
+  ProcessTable{{::getpid(), 1}, {}}.write(folder.path());
+  const std::string why = refusal_of(folder.path(), RunMode::Overwrite, config_of());
   CHECK(why.find("in use by another run (pid " + std::to_string(::getpid()) + ")") != std::string::npos);
 }
 
 TEST_CASE("what a killed launcher left is swept when its folder is opened again") {
-  const TemporaryFolder folder;
+  const creel_test::TemporaryFolder folder;
   const pid_t dead = ::fork();
   if (dead == 0) ::_exit(0);
   ::waitpid(dead, nullptr, 0);  // a number that surely was a process's and is none now
   const fs::path file = "/tmp/.java_pid" + std::to_string(dead);
   touch(file);
-  ProcessTable{{dead, 1}, {}}.write(folder.path);
-  RunDirectory::open(folder.path, RunMode::Fresh, config_of());
+  ProcessTable{{dead, 1}, {}}.write(folder.path());
+  RunDirectory::open(folder.path(), RunMode::Fresh, config_of());
   CHECK_FALSE(fs::exists(file));
-  CHECK_FALSE(fs::exists(folder.path / "processes.json"));
+  CHECK_FALSE(fs::exists(folder.path() / "processes.json"));
 }
 
 TEST_CASE("a file is no run folder") {
-  const TemporaryFolder folder;
-  touch(folder.path / "file");
-  CHECK(refusal_of(folder.path / "file", RunMode::Fresh, config_of()).find("is not a folder") !=
+  const creel_test::TemporaryFolder folder;
+  touch(folder.path() / "file");
+  CHECK(refusal_of(folder.path() / "file", RunMode::Fresh, config_of()).find("is not a folder") !=
         std::string::npos);
 }
