@@ -1,5 +1,6 @@
 #include "native_thread.hpp"
 #include "thread_body.hpp"
+#include "thread_local_map.hpp"
 #include "virtual_scheduler.hpp"
 
 #include <creel/runtime/lock_support.hpp>
@@ -48,6 +49,7 @@ void virtual_entry(void* argument) {
   run_thread_body(std::static_pointer_cast<ThreadRecord>(self.shared_from_this()), self.body, self.handler);
   self.body = nullptr;  // here, on the thread's own stack: destructors of what it captured may park
   self.handler = nullptr;
+  end_thread_locals(self);
   self.next = VirtualThread::Next::End;
   leave_for_ever(self.point, current_carrier()->point);
 }

@@ -1,6 +1,7 @@
 #include "native_thread.hpp"
 #include "record_pool.hpp"
 #include "thread_body.hpp"
+#include "thread_local_map.hpp"
 #include "thread_record.hpp"
 #include "virtual_thread.hpp"
 
@@ -19,6 +20,7 @@ struct Thread::Builder::Options {
   bool counted = false;
   std::atomic<std::uint64_t> counter{0};
   bool daemon = false;
+  bool inherit_thread_locals = true;
   int priority = 5;
   std::size_t stack_size = 0;
   UncaughtExceptionHandler handler;
@@ -31,6 +33,7 @@ struct Thread::Builder::Options {
         counted(other.counted),
         counter(other.counter.load(std::memory_order_relaxed)),
         daemon(other.daemon),
+        inherit_thread_locals(other.inherit_thread_locals),
         priority(other.priority),
         stack_size(other.stack_size),
         handler(other.handler),
@@ -47,10 +50,12 @@ struct Thread::Builder::Options {
     record.set_name(next_name());
     record.daemon.store(daemon || is_virtual, std::memory_order_relaxed);
     record.priority.store(priority, std::memory_order_relaxed);
+    const detail::ThreadRecord& parent = detail::current_record();
+    if (inherit_thread_locals) detail::inherit_thread_locals(parent, record);
     if (container != nullptr) {
       record.container = container->node();
-    } else if (const ThreadContainer* scope = detail::current_record().starts_in; scope != nullptr) {
-      record.container = scope->node();
+    } else if (parent.starts_in != nullptr) {
+      record.container = parent.starts_in->node();
     }
   }
 
@@ -163,6 +168,11 @@ Thread::Builder& Thread::Builder::stack_size(std::size_t bytes) {
 
 Thread::Builder& Thread::Builder::uncaught_exception_handler(UncaughtExceptionHandler handler) {
   options_->handler = std::move(handler);
+  return *this;
+}
+
+Thread::Builder& Thread::Builder::inherit_thread_locals(bool on) {
+  options_->inherit_thread_locals = on;
   return *this;
 }
 

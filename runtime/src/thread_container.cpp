@@ -21,7 +21,7 @@ Nodes& nodes() noexcept {
 }  // namespace
 
 std::shared_ptr<ThreadContainer> ThreadContainer::create(std::string name, const char* type,
-                                                         std::shared_ptr<ThreadContainer> parent) {
+                                                         std::shared_ptr<Node> parent) {
   static std::atomic<std::uint64_t> next{1};
   auto node = std::make_shared<Node>();
   node->id = next.fetch_add(1, std::memory_order_relaxed);
@@ -42,7 +42,6 @@ ThreadContainer::~ThreadContainer() = default;
 
 const std::string& ThreadContainer::name() const noexcept { return node_->name; }
 const char* ThreadContainer::type() const noexcept { return node_->type; }
-const std::shared_ptr<ThreadContainer>& ThreadContainer::parent() const noexcept { return node_->parent; }
 std::uint64_t ThreadContainer::owner() const noexcept { return node_->owner; }
 
 std::vector<std::shared_ptr<ThreadContainer::Node>> ThreadContainer::Node::snapshot() {

@@ -15,7 +15,7 @@ struct ThreadContainer::Node {
   std::uint64_t id = 0;
   std::string name;
   const char* type = nullptr;
-  std::shared_ptr<ThreadContainer> parent;  // null: under the root
+  std::shared_ptr<Node> parent;  // null: under the root
   std::uint64_t owner = 0;                  // id of the thread that made it
 
   /// All containers that live, or of which a thread lives, oldest first.

@@ -36,7 +36,7 @@ std::string object_name(const LockInfo& lock) {
 }
 
 std::string container_name(const ContainerInfo& container) {
-  return container.name + "/" + std::string(container.type) + "@" + std::to_string(container.id);
+  return (container.name.empty() ? "" : container.name + "/") + std::string(container.type) + "@" + std::to_string(container.id);
 }
 
 void add_wait(Json& json, const WaitInfo& wait) {
@@ -95,6 +95,8 @@ Json thread_json(const ThreadInfo& thread, const std::string& time) {
   add_locks(json, thread);
   if (thread.carrier != 0) json["carrier"] = std::to_string(thread.carrier);
   if (!thread.activity.empty()) json["activity"] = thread.activity;
+  for (const ScopedValueInfo& each : thread.scoped_values)
+    json["scopedValues"].push_back({{"name", each.name}, {"value", each.value}});
   if (thread.foreign) json["foreign"] = true;
   if (thread.os_tid != 0) json["osThreadId"] = thread.os_tid;
   if (thread.cpu_ms >= 0) json["cpuMillis"] = thread.cpu_ms;

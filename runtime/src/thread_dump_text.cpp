@@ -1,3 +1,5 @@
+#include "thread_dump_scopes.hpp"
+
 #include <creel/runtime/thread_dump.hpp>
 
 #include <array>
@@ -58,6 +60,7 @@ class TextDump {
     write_header();
     write_thread_list();
     write_threads();
+    detail::append_task_scopes(dump_, out_);
     add("JNI global refs: 0, weak refs: 0\n\n");
     write_deadlocks();
     return std::move(out_);
@@ -152,6 +155,13 @@ class TextDump {
     if (!thread.activity.empty()) {
       add("   ");
       add(thread.activity);
+      add("\n");
+    }
+    for (const ScopedValueInfo& each : thread.scoped_values) {
+      add("   - scoped value ");
+      add(each.name);
+      add(" = ");
+      add(each.value);
       add("\n");
     }
     write_stack(thread);

@@ -3,6 +3,7 @@
 #include "deadlock_search.hpp"
 #include "native_thread.hpp"
 #include "own_stack.hpp"
+#include "scoped_bindings.hpp"
 #include "thread_container_node.hpp"
 
 #include <sys/resource.h>
@@ -107,6 +108,7 @@ void ThreadDumper::describe(ThreadInfo& info, Pending& pending) {
   info.carrying = record.carrying.load(kRelaxed);
   info.container = record.container != nullptr ? record.container->id : 0;
   info.activity = record.activity.get();
+  info.scoped_values = detail::read_scoped_values(record);
   info.blocked_count = record.blocked_count.load(kRelaxed);
   info.waited_count = record.waited_count.load(kRelaxed);
   if (record.is_virtual) return;
@@ -354,7 +356,7 @@ void ThreadDumper::name_owners() {
 
 void ThreadDumper::add_containers() {
   for (const auto& node : ThreadContainer::Node::snapshot()) {
-    const std::uint64_t parent = node->parent != nullptr ? node->parent->node()->id : 0;
+    const std::uint64_t parent = node->parent != nullptr ? node->parent->id : 0;
     dump_.containers_.push_back({node->id, node->name, static_text(node->type), parent, node->owner});
   }
 }

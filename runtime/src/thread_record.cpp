@@ -1,6 +1,7 @@
 #include "thread_record.hpp"
 
 #include "native_thread.hpp"
+#include "thread_local_map.hpp"
 
 #include <sys/prctl.h>
 #include <sys/uio.h>
@@ -150,6 +151,8 @@ ThreadRecord::ThreadRecord(bool virtual_thread)
   wait_node.thread = condition_node.thread = this;
 }
 
+ThreadRecord::~ThreadRecord() = default;
+
 std::string ThreadRecord::name() const {
   const std::lock_guard guard{name_lock_};
   return name_;
@@ -257,6 +260,7 @@ void attach_record_to_thread(const std::shared_ptr<ThreadRecord>& record) noexce
   record->stack_high = bounds.high;
   tls_record = record.get();
   end_with_thread(record, [](ThreadRecord& ended) {
+    end_thread_locals(ended);
     tls_record = nullptr;
     ended.end();
   });

@@ -33,6 +33,9 @@ class WakerSet;
 
 namespace creel::detail {
 
+struct ScopedBinding;
+class ThreadLocalMap;
+
 /// The registers that a walk by call frame information needs, as they are in the frame that called the wait.
 struct Registers {
   std::uint64_t rip = 0, rsp = 0, rbp = 0, rbx = 0, r12 = 0, r13 = 0, r14 = 0, r15 = 0;
@@ -88,7 +91,7 @@ class ThreadRecord : public std::enable_shared_from_this<ThreadRecord> {
   static constexpr std::size_t kHeldShown = 6;
 
   explicit ThreadRecord(bool is_virtual);  // takes the next id
-  virtual ~ThreadRecord() = default;
+  virtual ~ThreadRecord();
   ThreadRecord(const ThreadRecord&) = delete;
   ThreadRecord& operator=(const ThreadRecord&) = delete;
 
@@ -154,6 +157,10 @@ class ThreadRecord : public std::enable_shared_from_this<ThreadRecord> {
     return interrupted.load(std::memory_order_relaxed) &&
            interrupted.exchange(false, std::memory_order_seq_cst);
   }
+
+  std::unique_ptr<ThreadLocalMap> locals;  // values of ThreadLocals; null: none. Its own thread's, once started
+  // The innermost binding of a ScopedValue; on the stack of this thread, or of the owner of its TaskScope.
+  std::atomic<const ScopedBinding*> scoped_values{nullptr};
 
   const ThreadContainer* starts_in =
       nullptr;         // where threads that this one starts belong: see ContainerScope

@@ -118,6 +118,8 @@ class Thread::Builder {
   /// by default.
   Builder& stack_size(std::size_t bytes);
   Builder& uncaught_exception_handler(UncaughtExceptionHandler handler);
+  /// Whether the thread gets copies of the InheritableThreadLocals of the thread that makes it; on by default.
+  Builder& inherit_thread_locals(bool on);
   /// The executor or scope under which dumps list the thread.
   Builder& container(std::shared_ptr<ThreadContainer> container);
 

@@ -12,14 +12,13 @@ class ThreadContainer {
  public:
   struct Node;
 
-  /// `type` is a static string ("creel::ThreadPoolExecutor"); `parent` null means the root.
+  /// `type` is a static string ("creel::ThreadPoolExecutor"); `parent` is another's node(), null for the root.
   static std::shared_ptr<ThreadContainer> create(std::string name, const char* type,
-                                                 std::shared_ptr<ThreadContainer> parent = nullptr);
+                                                 std::shared_ptr<Node> parent = nullptr);
   ~ThreadContainer();
 
   const std::string& name() const noexcept;
   const char* type() const noexcept;
-  const std::shared_ptr<ThreadContainer>& parent() const noexcept;
   /// Id of the thread that made it.
   std::uint64_t owner() const noexcept;
 

@@ -31,6 +31,12 @@ struct HeldLockInfo {
   int depth = -1;        ///< index of the frame that took it; -1: not known
 };
 
+/// A ScopedValue bound on a thread, as text.
+struct ScopedValueInfo {
+  std::string name;
+  std::string value;
+};
+
 /// One thread at the moment of a dump; java.lang.management.ThreadInfo.
 struct ThreadInfo {
   std::uint64_t id = 0;
@@ -50,6 +56,7 @@ struct ThreadInfo {
   std::uint64_t carrying = 0;   ///< of a carrier: the virtual thread's id
   std::uint64_t container = 0;  ///< id of a ContainerInfo; 0 is the root
   std::string activity;         ///< what creel::Activity says it works on
+  std::vector<ScopedValueInfo> scoped_values;  ///< innermost first; the first few only
   std::optional<WaitInfo> wait;
   std::vector<HeldLockInfo> held;        ///< innermost last; the first few only
   std::uint32_t held_more = 0;           ///< how many more there are
