@@ -1,11 +1,10 @@
+#include "thread_dump_names.hpp"
+
 #include <creel/runtime/thread_dump.hpp>
 
 #include <nlohmann/json.hpp>
 
-#include <array>
-#include <charconv>
-#include <cstdio>
-#include <ctime>
+#include <algorithm>
 #include <map>
 #include <string>
 
@@ -17,24 +16,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string instant(std::chrono::system_clock::time_point time) {
-  const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
-  const std::time_t seconds = static_cast<std::time_t>(ns / 1'000'000'000);
-  std::tm utc{};
-  ::gmtime_r(&seconds, &utc);
-  std::array<char, 48> text{};
-  const std::size_t size = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &utc);
-  std::snprintf(text.data() + size, text.size() - size, ".%09dZ", static_cast<int>(ns % 1'000'000'000));
-  return text.data();
-}
-
-std::string object_name(const LockInfo& lock) {
-  std::array<char, 20> hash{};
-  const auto end = std::to_chars(hash.data(), hash.data() + hash.size(), lock.address, 16).ptr;
-  return std::string(lock.type.empty() ? std::string_view("creel::LockSupport") : lock.type) + "@" +
-         std::string(hash.data(), end);
-}
-
 std::string container_name(const ContainerInfo& container) {
   return (container.name.empty() ? "" : container.name + "/") + std::string(container.type) + "@" + std::to_string(container.id);
 }
@@ -44,15 +25,15 @@ void add_wait(Json& json, const WaitInfo& wait) {
   Json details;
   switch (wait.kind) {
     case WaitKind::MonitorEnter:
-      json["blockedOn"] = object_name(wait.on);
+      json["blockedOn"] = detail::object_text(wait.on);
       break;
     case WaitKind::MonitorWait:
     case WaitKind::Joining:
-      json["waitingOn"] = object_name(wait.on);
+      json["waitingOn"] = detail::object_text(wait.on);
       break;
     default:
       if (!has_object) break;
-      json["parkBlocker"]["object"] = object_name(wait.on);
+      json["parkBlocker"]["object"] = detail::object_text(wait.on);
       if (wait.on.owner != 0) json["parkBlocker"]["owner"] = std::to_string(wait.on.owner);
   }
   details["timed"] = wait.timed;
@@ -71,9 +52,9 @@ void add_locks(Json& json, const ThreadInfo& thread) {
   Json synchronizers = Json::array();
   for (const HeldLockInfo& held : thread.held) {
     if (held.monitor) {
-      monitors[held.depth].push_back(object_name(held.lock));
+      monitors[held.depth].push_back(detail::object_text(held.lock));
     } else {
-      synchronizers.push_back(object_name(held.lock));
+      synchronizers.push_back(detail::object_text(held.lock));
     }
   }
   for (auto& [depth, locks] : monitors) {
@@ -99,6 +80,7 @@ Json thread_json(const ThreadInfo& thread, const std::string& time) {
     json["scopedValues"].push_back({{"name", each.name}, {"value", each.value}});
   if (thread.foreign) json["foreign"] = true;
   if (thread.os_tid != 0) json["osThreadId"] = thread.os_tid;
+  if (thread.program_counter != 0) json["programCounter"] = thread.program_counter;
   if (thread.cpu_ms >= 0) json["cpuMillis"] = thread.cpu_ms;
   json["elapsedSeconds"] = thread.elapsed_s;
   json["daemon"] = thread.daemon;
@@ -116,7 +98,7 @@ Json deadlock_json(const Deadlock& deadlock) {
     Json thread;
     thread["tid"] = std::to_string(each.id);
     thread["name"] = each.name;
-    thread["waitsFor"] = object_name(each.lock);
+    thread["waitsFor"] = detail::object_text(each.lock);
     if (each.lock.owner != 0) thread["owner"] = std::to_string(each.lock.owner);
     if (!each.wakers.empty()) thread["servedBy"] = each.wakers;
     threads.push_back(std::move(thread));
@@ -127,7 +109,7 @@ Json deadlock_json(const Deadlock& deadlock) {
 }  // namespace
 
 std::string ThreadDump::to_json() const {
-  const std::string time = instant(time_);
+  const std::string time = detail::instant_text(time_);
   std::map<std::uint64_t, Json> threads;
   for (const ThreadInfo& thread : threads_) threads[thread.container].push_back(thread_json(thread, time));
   std::map<std::uint64_t, std::string> names{{0, "<root>"}};

@@ -193,6 +193,10 @@ class TextDump {
       add_number(thread.blocked_count);
       add(" waited=");
       add_number(thread.waited_count);
+      if (thread.program_counter != 0) {
+        add(" pc=");
+        add_address(thread.program_counter);
+      }
     }
     add(" tid=");
     add_address(thread.address);

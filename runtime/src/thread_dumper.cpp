@@ -184,6 +184,7 @@ void ThreadDumper::walk(std::size_t i, const WalkRegisters& registers, Innermost
   const auto end = engine_.unwinder.walk(registers, innermost, stack, raw_);
   pending_[i].frame_count = raw_.size() - pending_[i].first_frame;
   dump_.threads_[i].stack_cut = end == detail::Unwinder::End::Cut;
+  dump_.threads_[i].program_counter = registers.value[WalkRegisters::kRip];
   dump_.threads_[i].stack_pointer = registers.value[WalkRegisters::kRsp];
 }
 

@@ -1,6 +1,7 @@
 #include "wait_publication.hpp"
 
 #include "native_thread.hpp"
+#include "runtime_counters.hpp"
 
 namespace creel::detail {
 namespace {
@@ -45,7 +46,9 @@ class OpenSite {
     site.since_ns.store(monotonic_ns(), kRelaxed);
     open_site(site);
     self_.state.store(state_of(wait.blocker.kind, wait.timed), kRelaxed);
-    auto& count = wait.blocker.kind == WaitKind::MonitorEnter ? self_.blocked_count : self_.waited_count;
+    const bool blocked = wait.blocker.kind == WaitKind::MonitorEnter;
+    if (blocked) runtime_counters.contended_monitors.fetch_add(1, kRelaxed);
+    auto& count = blocked ? self_.blocked_count : self_.waited_count;
     count.store(count.load(kRelaxed) + 1, kRelaxed);  // one writer
   }
   ~OpenSite() {

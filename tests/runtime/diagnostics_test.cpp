@@ -1,6 +1,8 @@
 #include <creel/runtime/diagnostics.hpp>
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/management/attach_client.hpp>
+#include <creel/runtime/management/gauge.hpp>
+#include <creel/runtime/monitor.hpp>
 #include <creel/runtime/thread.hpp>
 #include <creel/runtime/unique_fd.hpp>
 
@@ -17,10 +19,13 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -133,7 +138,7 @@ TEST_CASE("the attach client gets what jstack, jcmd and jinfo ask for") {
   CHECK(attach_execute(pid, "jcmd", {"VM.uptime"}).ends_with(" s\n"));
   CHECK(attach_execute(pid, "jcmd", {"VM.command_line"}).find("java_command: tested --all\n") !=
         std::string::npos);
-  CHECK(attach_execute(pid, "jcmd", {"VM.flags"}) == "\n");
+  CHECK(attach_execute(pid, "jcmd", {"VM.flags"}).starts_with("CREEL_LOG="));
   CHECK(attach_execute(pid, "properties").find("sun.java.command=tested --all\n") != std::string::npos);
   CHECK(attach_execute(pid, "agentProperties").find("sun.jvm.args=\n") != std::string::npos);
   CHECK(attach_execute(pid, "getversion") == "2");
@@ -149,9 +154,14 @@ TEST_CASE("Thread.dump_to_file writes once, and over a file only when told") {
   const std::string path = folder / "dump.json";
   const std::string command = "Thread.dump_to_file -format=json " + path;
   CHECK(attach_execute(::getpid(), "jcmd", {command}) == "Created " + path + "\n");
-  std::ifstream file(path);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  CHECK(text.find("\"threadContainers\"") != std::string::npos);
+  const auto content = [](const std::string& name) {
+    std::ifstream file(name);
+    return std::string{std::istreambuf_iterator<char>(file), {}};
+  };
+  CHECK(content(path).find("\"threadContainers\"") != std::string::npos);
+  const std::string plain = folder / "dump.txt";
+  attach_execute(::getpid(), "jcmd", {"Thread.dump_to_file " + plain});
+  CHECK(content(plain).starts_with(std::to_string(::getpid()) + "\n20"));
   CHECK_THROWS_WITH(attach_execute(::getpid(), "jcmd", {command}), doctest::Contains("use -overwrite"));
   CHECK(
       attach_execute(::getpid(), "jcmd", {"Thread.dump_to_file -overwrite " + path}).starts_with("Created"));
@@ -289,4 +299,59 @@ TEST_CASE("files left by dead processes are swept when the next one starts") {
   { const Diagnostics next{{.name = "next"}}; }
   CHECK_FALSE(listed());
   CHECK_FALSE(exists(socket_path(child)));
+}
+
+TEST_CASE("gauges stand among the counters, those of one name added up, and as 0 once they are gone") {
+  const Diagnostics diagnostics{{.name = "tested", .attach = false}};
+  const auto value = [](std::string_view name) -> std::optional<std::int64_t> {
+    const auto counters = creel::read_counters(::getpid());
+    const auto found = counters.find(std::string(name));
+    return found != counters.end() ? std::optional(found->second) : std::nullopt;
+  };
+  std::atomic<std::int64_t> depth{7};
+  {
+    const creel::Gauge first{"queue depth", [&] { return depth.load(); }};
+    const creel::Gauge second{"queue depth", [] { return std::int64_t{100}; }};
+    const creel::Gauge broken{"broken", []() -> std::int64_t { throw creel::Error("no number"); }};
+    CHECK(eventually([&] { return value("creel.queue_depth") == 107; }));
+    CHECK(value("creel.broken") == 0);
+    depth = 8;
+    CHECK(eventually([&] { return value("creel.queue_depth") == 108; }));
+    CHECK(value("java.threads.live").value_or(0) >= 2);
+  }
+  CHECK(eventually([&] { return value("creel.queue_depth") == 0; }));
+  CHECK_FALSE(value("creel.nothing"));
+}
+
+TEST_CASE("more gauges than the table has room for cost only those that come last") {
+  const Diagnostics diagnostics{{.name = "tested", .attach = false}};
+  std::vector<std::unique_ptr<creel::Gauge>> gauges;
+  for (int i = 1000; i < 2000; ++i) {
+    gauges.push_back(
+        std::make_unique<creel::Gauge>("many." + std::to_string(i), [i] { return std::int64_t{i}; }));
+  }
+  CHECK(eventually([] { return creel::read_counters(::getpid())["creel.many.1000"] == 1000; }));
+  const auto counters = creel::read_counters(::getpid());
+  CHECK(counters.size() > 300);
+  CHECK(counters.size() < 900);
+  for (const auto& [name, value] : counters) {
+    if (name.starts_with("creel.many.")) CHECK(name == "creel.many." + std::to_string(value));
+  }
+}
+
+TEST_CASE("waits to enter a monitor are counted") {
+  const Diagnostics diagnostics{{.name = "tested", .attach = false}};
+  const auto contended = [] {
+    return creel::read_counters(::getpid())["sun.rt._sync_ContendedLockAttempts"];
+  };
+  creel::Monitor monitor;
+  creel::Thread waiter;
+  const std::int64_t before = contended();
+  {
+    const std::scoped_lock holding{monitor};
+    waiter = creel::Thread::of_platform().start([&] { const std::scoped_lock wanted{monitor}; });
+    REQUIRE(eventually([&] { return waiter.state() == creel::ThreadState::Blocked; }));
+  }
+  waiter.join();
+  CHECK(eventually([&] { return contended() > before; }));
 }

@@ -373,6 +373,39 @@ TEST_CASE("the JSON has the JDK's keys, containers and owners") {
   CHECK(thread.at("stack").size() > 3);
 }
 
+TEST_CASE("the plain text is that of the JDK's Thread.dump_to_file") {
+  creel::Monitor monitor{"accounts"};
+  creel::ReentrantLock lock{"state"};
+  const std::scoped_lock outer{monitor};
+  lock.lock();
+  const Thread enters =
+      Thread::of_platform().name("enters").start([&] { const std::scoped_lock wanted{monitor}; });
+  const Thread parks = Thread::of_virtual().name("parks").start([&] { const std::scoped_lock wanted{lock}; });
+  REQUIRE(eventually([&] { return enters.state() == ThreadState::Blocked; }));
+  REQUIRE(eventually([&] { return parks.state() == ThreadState::Waiting; }));
+  const std::string text = ThreadDump::take().to_plain();
+  CAPTURE(text);
+  const std::string time = "\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{9}Z";
+  const std::string owner = std::to_string(Thread::current().id());
+  CHECK(std::regex_search(
+      text, std::regex("^" + std::to_string(::getpid()) + "\n" + time + "\ncreel [^\n]+\n\n#")));
+  CHECK(std::regex_search(
+      text, std::regex("\n\n#" + std::to_string(enters.id()) + " \"enters\" BLOCKED " + time +
+                       "\n    at [^\n]+\n    - waiting to lock <creel::Monitor@[0-9a-f]+>, owner #" + owner +
+                       "\n    at ")));
+  CHECK(std::regex_search(
+      text, std::regex("\n\n#" + std::to_string(parks.id()) + " \"parks\" virtual WAITING " + time +
+                       "\n    at [^\n]+\n    - parking to wait for <creel::ReentrantLock@[0-9a-f]+>"
+                       ", owner #" +
+                       owner + "\n    at ")));
+  CHECK(text.find("    - locked <creel::Monitor@") != std::string::npos);
+  lock.unlock();
+  parks.join();
+  monitor.unlock();
+  enters.join();
+  monitor.lock();
+}
+
 TEST_CASE("dumps go on while threads come, work and go") {
   const Diagnostics diagnostics{kSampling};
   std::atomic<bool> done{false};

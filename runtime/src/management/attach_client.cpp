@@ -147,6 +147,13 @@ void for_each_entry(const std::string& folder, Visit visit) {
   }
 }
 
+// A folder of somebody else's is his to fill; a link may lead anywhere.
+bool may_look_into(const std::string& folder) noexcept {
+  struct stat status {};
+  if (::lstat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) return false;
+  return ::geteuid() == 0 || status.st_uid == ::geteuid();
+}
+
 pid_t to_pid(std::string_view text) noexcept {
   pid_t pid = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), pid);
@@ -196,9 +203,7 @@ std::vector<ProcessInfo> list_processes() {
   for_each_entry("/tmp", [&](std::string_view folder) {
     if (!folder.starts_with("hsperfdata_")) return;
     const std::string path = "/tmp/" + std::string(folder);
-    struct stat status {};
-    if (::lstat(path.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) return;
-    if (::geteuid() != 0 && status.st_uid != ::geteuid()) return;
+    if (!may_look_into(path)) return;
     for_each_entry(path, [&](std::string_view name) {
       ProcessInfo process;
       process.pid = to_pid(name);
@@ -211,6 +216,18 @@ std::vector<ProcessInfo> list_processes() {
   });
   std::sort(processes.begin(), processes.end(), [](const auto& a, const auto& b) { return a.pid < b.pid; });
   return processes;
+}
+
+std::map<std::string, std::int64_t> read_counters(pid_t pid) {
+  std::map<std::string, std::int64_t> counters;
+  for_each_entry("/tmp", [&](std::string_view folder) {
+    if (!folder.starts_with("hsperfdata_") || !may_look_into("/tmp/" + std::string(folder))) return;
+    for (const detail::PerfEntry& entry :
+         detail::read_perf_entries("/tmp/" + std::string(folder) + "/" + std::to_string(pid))) {
+      if (entry.number) counters[entry.name] = *entry.number;
+    }
+  });
+  return counters;
 }
 
 namespace {

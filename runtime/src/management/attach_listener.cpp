@@ -10,11 +10,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <ctime>
 #include <exception>
+#include <utility>
 
 namespace creel::detail {
 namespace {
@@ -23,6 +26,8 @@ using namespace std::chrono_literals;
 
 // A client that has connected has this long to send its request, and to take each piece of the reply.
 constexpr auto kPatience = 10s;
+// Beyond, the oldest one is let go: it has had its time.
+constexpr std::size_t kMostConnections = 64;
 constexpr std::string_view kBadVersion = "101\n";
 
 bool may_ask(int connection) noexcept {
@@ -35,6 +40,16 @@ bool may_ask(int connection) noexcept {
 std::string socket_path() { return "/tmp/.java_pid" + std::to_string(::getpid()); }
 
 }  // namespace
+
+struct AttachListener::Connection {
+  UniqueFd fd;
+  AttachRequestParser parser;
+  Deadline deadline = kPatience;
+  bool is_ready = false;
+  bool replies = false;  // the request is whole; `reply` from `sent` on is still to go
+  std::string reply;
+  std::size_t sent = 0;
+};
 
 AttachListener::AttachListener(Handler handler)
     : handler_(std::move(handler)),
@@ -70,7 +85,7 @@ void AttachListener::bind() {
   ::unlink(temporary.c_str());
   ::fchmod(fd.get(), 0600);  // of the file that bind makes: closes the moment before chmod
   const bool made = ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&
-                    ::listen(fd.get(), 5) == 0 && ::chmod(temporary.c_str(), 0600) == 0 &&
+                    ::listen(fd.get(), 64) == 0 && ::chmod(temporary.c_str(), 0600) == 0 &&
                     ::lchown(temporary.c_str(), ::geteuid(), ::getegid()) == 0 &&
                     ::rename(temporary.c_str(), path.c_str()) == 0;
   if (!made) {
@@ -92,6 +107,23 @@ void AttachListener::ensure_bound() {
 
 void AttachListener::abandon() noexcept { listening_.reset(); }
 
+bool AttachListener::wait(int listening, bool& accepts) {
+  std::vector<pollfd> waits{{stop_.get(), POLLIN, 0}, {rebound_.get(), POLLIN, 0}, {listening, POLLIN, 0}};
+  int timeout = -1;
+  for (const auto& each : connections_) {
+    waits.push_back({each->fd.get(), static_cast<short>(each->replies ? POLLOUT : POLLIN), 0});
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(each->deadline.remaining()).count();
+    timeout = timeout < 0 ? static_cast<int>(left) : std::min(timeout, static_cast<int>(left));
+  }
+  if (::poll(waits.data(), waits.size(), timeout) < 0) return errno == EINTR;
+  if (waits[0].revents != 0) return false;
+  eventfd_t ignored = 0;
+  if (waits[1].revents != 0) ::eventfd_read(rebound_.get(), &ignored);
+  accepts = waits[2].revents != 0;
+  for (std::size_t i = 0; i < connections_.size(); ++i) connections_[i]->is_ready = waits[i + 3].revents != 0;
+  return true;
+}
+
 void AttachListener::run() {
   for (;;) {
     int listening = -1;
@@ -99,50 +131,85 @@ void AttachListener::run() {
       const std::lock_guard guard{lock_};
       listening = listening_.get();
     }
-    std::array<pollfd, 3> waits{
-        {{listening, POLLIN, 0}, {stop_.get(), POLLIN, 0}, {rebound_.get(), POLLIN, 0}}};
-    if (::poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR) return;
-    if (waits[1].revents != 0) return;
-    eventfd_t ignored = 0;
-    if (waits[2].revents != 0) ::eventfd_read(rebound_.get(), &ignored);
-    if (waits[0].revents == 0) continue;
-    const UniqueFd connection(::accept4(listening, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!connection) continue;  // it has gone, or the socket was replaced
-    if (!may_ask(connection.get())) {
-      log::warn("attach.refused", {{"reason", "the peer is another user"}});
-      continue;
-    }
-    serve(connection.get());
+    bool accepts = false;
+    if (!wait(listening, accepts)) return;
+    std::erase_if(connections_, [this](const auto& each) {
+      return each->is_ready ? !proceed(*each) : each->deadline.expired();
+    });
+    if (accepts) accept_from(listening);
   }
 }
 
-void AttachListener::serve(int connection) {
-  const Activity activity{"reading a request"};
-  const Deadline deadline = kPatience;
-  AttachRequestParser parser;
-  AttachRequestParser::State state = AttachRequestParser::State::Incomplete;
-  while (state == AttachRequestParser::State::Incomplete) {
-    if (!wait_ready(connection, POLLIN, stop_.get(), deadline)) return;
-    std::array<char, 4096> bytes;
-    const ssize_t size = ::recv(connection, bytes.data(), bytes.size(), 0);
-    if (size < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (size <= 0) return;  // a JDK 17 client connects once just to see whether it can
-    state = parser.feed({bytes.data(), static_cast<std::size_t>(size)});
-  }
-  if (state == AttachRequestParser::State::BadVersion) {
-    write_all(connection, kBadVersion, stop_.get(), deadline);
+void AttachListener::accept_from(int listening) {
+  UniqueFd fd(::accept4(listening, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!fd) {  // it has gone, or the socket was replaced
+    if (errno != EMFILE && errno != ENFILE) return;
+    if (!connections_.empty()) connections_.erase(connections_.begin());  // makes room for the next try
+    const timespec pause{0, 10'000'000};  // it stays in the queue: without a pause this would be a busy loop
+    ::nanosleep(&pause, nullptr);
     return;
   }
-  AttachReply reply{1, "The request is malformed or too long\n"};
-  if (state == AttachRequestParser::State::Complete) {
-    try {
-      reply = handler_(parser.request());
-    } catch (const std::exception& error) {
-      reply = {1, std::string(error.what()) + "\n"};
-    }
+  if (!may_ask(fd.get())) {
+    log::warn("attach.refused", {{"reason", "the peer is another user"}});
+    return;
   }
-  write_all(connection, std::to_string(reply.status) + "\n", stop_.get(), kPatience) &&
-      write_all(connection, reply.text, stop_.get(), kPatience);
+  if (connections_.size() >= kMostConnections) connections_.erase(connections_.begin());
+  auto connection = std::make_unique<Connection>();
+  connection->fd = std::move(fd);
+  if (proceed(*connection)) connections_.push_back(std::move(connection));
+}
+
+bool AttachListener::proceed(Connection& connection) {
+  if (!connection.replies && !receive(connection)) return false;
+  while (connection.replies && connection.sent < connection.reply.size()) {
+    const std::string_view left = std::string_view(connection.reply).substr(connection.sent);
+    const ssize_t sent = ::send(connection.fd.get(), left.data(), left.size(), MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0) return errno == EAGAIN;
+    connection.sent += static_cast<std::size_t>(sent);
+    connection.deadline = kPatience;
+  }
+  return !connection.replies;
+}
+
+// Until the request is whole, which leaves the reply to be sent, or there is nothing more to read for now.
+bool AttachListener::receive(Connection& connection) {
+  std::array<char, 16 * 1024> bytes;
+  for (;;) {
+    const ssize_t size = ::recv(connection.fd.get(), bytes.data(), bytes.size(), 0);
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) return errno == EAGAIN;
+    if (size == 0) return false;  // a JDK 17 client connects once just to see whether it can
+    switch (connection.parser.feed({bytes.data(), static_cast<std::size_t>(size)})) {
+      case AttachRequestParser::State::Incomplete:
+        continue;
+      case AttachRequestParser::State::Complete:
+        execute(connection);
+        break;
+      case AttachRequestParser::State::BadVersion:
+        connection.reply = kBadVersion;
+        break;
+      case AttachRequestParser::State::Malformed:
+        connection.reply = "1\nThe request is malformed or too long\n";
+        break;
+    }
+    connection.replies = true;
+    connection.deadline = kPatience;
+    return true;
+  }
+}
+
+void AttachListener::execute(Connection& connection) {
+  const AttachRequest& request = connection.parser.request();
+  const Activity activity{"executing " + request.command};
+  AttachReply reply;
+  try {
+    reply = handler_(request);
+  } catch (const std::exception& error) {
+    reply = {1, std::string(error.what()) + "\n"};
+  }
+  connection.reply = std::to_string(reply.status) + "\n";
+  connection.reply += reply.text;
 }
 
 }  // namespace creel::detail

@@ -7,12 +7,15 @@
 #include <creel/runtime/unique_fd.hpp>
 
 #include <functional>
+#include <memory>
 #include <mutex>
+#include <vector>
 
 namespace creel::detail {
 
 /// Answers jstack, jcmd and `creel dump` on /tmp/.java_pidPID, as HotSpot's attach listener does: one request
-/// to a connection, one connection at a time, peers of other users (but root) turned away.
+/// to a connection, peers of other users (but root) turned away. Requests are carried out one after the
+/// other, but a client that is slow to send its own, or to take its reply, keeps nobody else waiting.
 class AttachListener {
  public:
   using Handler = std::function<AttachReply(const AttachRequest&)>;
@@ -32,8 +35,16 @@ class AttachListener {
 
  private:
   void bind();
+  struct Connection;
+
   void run();
-  void serve(int connection);
+  /// Waits until something is to be done; false once the thread is to end.
+  bool wait(int listening, bool& accepts);
+  void accept_from(int listening);
+  /// Goes on as far as the peer lets it; false once the connection is at its end.
+  bool proceed(Connection& connection);
+  bool receive(Connection& connection);
+  void execute(Connection& connection);
 
   Handler handler_;
   UniqueFd stop_;     // an eventfd: readable once the thread is to end
@@ -41,6 +52,7 @@ class AttachListener {
   std::mutex lock_;   // guards listening_
   UniqueFd listening_;
   ExitFile file_;
+  std::vector<std::unique_ptr<Connection>> connections_;  // the thread's; oldest first
   Thread thread_;
 };
 

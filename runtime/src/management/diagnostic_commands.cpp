@@ -14,12 +14,15 @@
 #include <cerrno>
 #include <climits>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
 #include <map>
 #include <utility>
 
 namespace creel::detail {
 namespace {
+
+constexpr std::array<std::string_view, 5> kLevels{"debug", "info", "warn", "error", "off"};  // as log::Level
 
 bool has_word(std::span<const std::string> words, std::string_view word) {
   return std::find(words.begin(), words.end(), word) != words.end();
@@ -108,7 +111,8 @@ const std::vector<DiagnosticCommands::Command>& DiagnosticCommands::commands() {
        &Self::print_threads},
       {"VM.command_line", "Print the command line used to start this process.", "",
        &Self::print_command_line},
-      {"VM.flags", "Print the options in effect: creel has none.", "", &Self::flags},
+      {"VM.flags", "Print the options in effect, as the environment variables that set them.", "",
+       &Self::flags},
       {"VM.system_properties", "Print properties of the process and the machine.", "",
        &Self::system_properties},
       {"VM.uptime", "Print how long diagnostics have been on.", "[-date]", &Self::uptime},
@@ -184,10 +188,7 @@ AttachReply DiagnosticCommands::dump_threads_to_file(Words arguments) const {
   if (!fd && errno == EEXIST) return {1, path + " exists, use -overwrite to overwrite\n"};
   if (!fd) return {1, IoError("create", path, errno).what() + std::string("\n")};
   const ThreadDump dump = ThreadDump::take();
-  const std::string text =
-      has_word(arguments, "-format=json")
-          ? dump.to_json()
-          : dump.to_text({.locks = true, .extended = true, .virtual_threads = static_cast<std::size_t>(-1)});
+  const std::string text = has_word(arguments, "-format=json") ? dump.to_json() : dump.to_plain();
   for (std::string_view left = text; !left.empty();) {
     const ssize_t written = ::write(fd.get(), left.data(), left.size());
     if (written < 0 && errno == EINTR) continue;
@@ -220,7 +221,11 @@ AttachReply DiagnosticCommands::print_command_line(Words) const {
                  "\nexecutable: " + read_link("/proc/self/exe") + "\nLauncher Type: generic\n"};
 }
 
-AttachReply DiagnosticCommands::flags(Words) const { return {0, "\n"}; }
+AttachReply DiagnosticCommands::flags(Words) const {
+  std::string text = "CREEL_LOG=" + std::string(kLevels[static_cast<std::size_t>(log::level())]);
+  if (const char* carriers = std::getenv("CREEL_CARRIERS")) text.append(" CREEL_CARRIERS=").append(carriers);
+  return {0, text + "\n"};
+}
 
 AttachReply DiagnosticCommands::system_properties(Words) const {
   utsname system{};
@@ -242,14 +247,13 @@ std::string DiagnosticCommands::agent_properties() const {
 }
 
 AttachReply DiagnosticCommands::log_level(Words arguments) const {
-  constexpr std::array<std::string_view, 5> kNames{"debug", "info", "warn", "error", "off"};
   if (!arguments.empty()) {
-    const auto* found = std::find(kNames.begin(), kNames.end(), arguments[0]);
-    if (found == kNames.end())
+    const auto* found = std::find(kLevels.begin(), kLevels.end(), arguments[0]);
+    if (found == kLevels.end())
       return {1, "Log.level: '" + arguments[0] + "': use debug, info, warn, error or off\n"};
-    log::set_level(static_cast<log::Level>(found - kNames.begin()));
+    log::set_level(static_cast<log::Level>(found - kLevels.begin()));
   }
-  return {0, std::string(kNames[static_cast<std::size_t>(log::level())]) + "\n"};
+  return {0, std::string(kLevels[static_cast<std::size_t>(log::level())]) + "\n"};
 }
 
 }  // namespace creel::detail

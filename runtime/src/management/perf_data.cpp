@@ -1,7 +1,9 @@
 #include "perf_data.hpp"
 
 #include "../native_thread.hpp"
+#include "../runtime_counters.hpp"
 #include "../thread_record.hpp"
+#include "gauge_registry.hpp"
 
 #include <creel/runtime/error.hpp>
 
@@ -21,6 +23,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
+#include <utility>
 
 namespace creel::detail {
 namespace {
@@ -46,7 +50,7 @@ struct EntryHead {
 static_assert(sizeof(EntryHead) == kEntryHead);
 
 constexpr char kByte = 'B', kLong = 'J';
-constexpr char kNoUnit = 1, kString = 5, kHertz = 6;
+constexpr char kNoUnit = 1, kEvents = 4, kString = 5, kHertz = 6;
 constexpr char kConstant = 1, kMonotonic = 2, kVariable = 3;
 
 std::size_t align8(std::size_t size) noexcept { return (size + 7) & ~std::size_t{7}; }
@@ -117,6 +121,8 @@ PerfData::PerfData(const Options& options) {
   started_ = add_long("java.threads.started", kNoUnit, kMonotonic);
   daemon_ = add_long("java.threads.daemon", kNoUnit, kVariable);
   virtual_ = add_long("creel.threads.virtual", kNoUnit, kVariable);
+  // Under HotSpot's name too, which its users look for.
+  contended_ = add_long("sun.rt._sync_ContendedLockAttempts", kEvents, kMonotonic);
   update();
   // Readers take the table as whole once this is set.
   __atomic_store_n(&reinterpret_cast<Prologue*>(table_)->accessible, std::uint8_t{1}, __ATOMIC_RELEASE);
@@ -156,7 +162,7 @@ char* PerfData::add_entry(std::string_view name, char type, char unit, char vari
   const std::size_t data_offset = align8(kEntryHead + name.size() + 1);
   const std::size_t length = align8(data_offset + data_size);
   const auto used = static_cast<std::size_t>(prologue.used);
-  CREEL_ASSERT(used + length <= kFileSize, "the counters' table has room for all of them");
+  CREEL_ASSERT(used + length <= kFileSize, "has_room_for() was asked");
   char* entry = table_ + used;
   const EntryHead head{static_cast<std::int32_t>(length),
                        static_cast<std::int32_t>(kEntryHead),
@@ -168,9 +174,15 @@ char* PerfData::add_entry(std::string_view name, char type, char unit, char vari
                        static_cast<std::int32_t>(data_offset)};
   std::memcpy(entry, &head, sizeof head);
   std::memcpy(entry + kEntryHead, name.data(), name.size());  // the file is zeros: no terminator to write
-  prologue.used += head.length;
-  ++prologue.entries;
+  // A reader that comes meanwhile sees the entry whole or not at all.
+  __atomic_store_n(&prologue.used, prologue.used + head.length, __ATOMIC_RELEASE);
+  __atomic_store_n(&prologue.entries, prologue.entries + 1, __ATOMIC_RELEASE);
   return entry + data_offset;
+}
+
+bool PerfData::has_room_for(std::string_view name) const noexcept {
+  const auto used = static_cast<std::size_t>(reinterpret_cast<const Prologue*>(table_)->used);
+  return used + kEntryHead + name.size() + 1 + 3 * sizeof(std::int64_t) <= kFileSize;
 }
 
 void PerfData::add_string(std::string_view name, std::string_view value, char variability) {
@@ -195,20 +207,40 @@ void PerfData::update() noexcept {
   set(started_, counts.started);
   set(daemon_, counts.daemon);
   set(virtual_, counts.virtual_live);
+  set(contended_, runtime_counters.contended_monitors.load(std::memory_order_relaxed));
+  try {
+    update_gauges();
+  } catch (const std::bad_alloc&) {  // the next second may have the memory
+  }
   __atomic_store_n(&reinterpret_cast<Prologue*>(table_)->changed, monotonic_ns(), __ATOMIC_RELAXED);
 }
 
-std::string read_perf_command(const std::string& path) {
+// A gauge has a place in the table from when it is first seen, and keeps it: readers know a counter by its
+// place.
+void PerfData::update_gauges() {
+  const std::map<std::string, std::int64_t> values = GaugeRegistry::instance().read();
+  for (const auto& [name, value] : values) {
+    const auto [known, is_new] = gauges_.try_emplace(name, nullptr);
+    if (is_new && has_room_for(name)) known->second = add_long(name, kNoUnit, kVariable);
+  }
+  for (const auto& [name, place] : gauges_) {
+    const auto value = values.find(name);
+    if (place != nullptr)
+      __atomic_store_n(place, value != values.end() ? value->second : 0, __ATOMIC_RELAXED);
+  }
+}
+
+std::vector<PerfEntry> read_perf_entries(const std::string& path) {
+  std::vector<PerfEntry> entries;
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
-  if (!fd) return {};
+  if (!fd) return entries;
   std::vector<char> table(kFileSize);
   const ssize_t got = ::pread(fd.get(), table.data(), table.size(), 0);
-  if (got < static_cast<ssize_t>(sizeof(Prologue))) return {};
+  if (got < static_cast<ssize_t>(sizeof(Prologue))) return entries;
   const auto size = static_cast<std::size_t>(got);
   Prologue prologue;
   std::memcpy(&prologue, table.data(), sizeof prologue);
-  if (prologue.magic != kMagic || prologue.byte_order != 1 || prologue.first_entry < 0) return {};
-  constexpr std::string_view kWanted = "sun.rt.javaCommand";
+  if (prologue.magic != kMagic || prologue.byte_order != 1 || prologue.first_entry < 0) return entries;
   std::size_t at = static_cast<std::size_t>(prologue.first_entry);
   for (std::int32_t i = 0; i < prologue.entries && at + kEntryHead <= size; ++i) {
     EntryHead head;
@@ -216,16 +248,26 @@ std::string read_perf_command(const std::string& path) {
     const auto length = static_cast<std::size_t>(head.length);
     if (head.length < static_cast<std::int32_t>(kEntryHead) || length > size - at || head.name_offset < 0 ||
         head.data_offset < head.name_offset || head.data_offset > head.length) {
-      return {};
+      return entries;
     }
     const char* entry = table.data() + at;
     const auto name_room = static_cast<std::size_t>(head.data_offset - head.name_offset);
-    if (std::string_view(entry + head.name_offset, ::strnlen(entry + head.name_offset, name_room)) ==
-        kWanted) {
-      const char* data = entry + head.data_offset;
-      return {data, ::strnlen(data, length - static_cast<std::size_t>(head.data_offset))};
+    const auto data_room = length - static_cast<std::size_t>(head.data_offset);
+    PerfEntry& read = entries.emplace_back();
+    read.name.assign(entry + head.name_offset, ::strnlen(entry + head.name_offset, name_room));
+    if (head.type == kByte) {
+      read.text.assign(entry + head.data_offset, ::strnlen(entry + head.data_offset, data_room));
+    } else if (head.type == kLong && data_room >= sizeof(std::int64_t)) {
+      std::memcpy(&read.number.emplace(), entry + head.data_offset, sizeof(std::int64_t));
     }
     at += length;
+  }
+  return entries;
+}
+
+std::string read_perf_command(const std::string& path) {
+  for (PerfEntry& entry : read_perf_entries(path)) {
+    if (entry.name == "sun.rt.javaCommand") return std::move(entry.text);
   }
   return {};
 }

@@ -6,6 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,7 +29,7 @@ class PerfData {
   PerfData(const PerfData&) = delete;
   PerfData& operator=(const PerfData&) = delete;
 
-  /// Writes the present values of the counters.
+  /// Writes the present values of the counters, the program's gauges among them.
   void update() noexcept;
 
   /// In a forked child: lets go of the parent's file and its lock.
@@ -38,6 +40,8 @@ class PerfData {
  private:
   void create_file(const std::string& user);
   void add_string(std::string_view name, std::string_view value, char variability);
+  void update_gauges();
+  bool has_room_for(std::string_view name) const noexcept;
   std::int64_t* add_long(std::string_view name, char unit, char variability);
   char* add_entry(std::string_view name, char type, char unit, char variability, std::size_t data_size,
                   bool vector);
@@ -50,9 +54,20 @@ class PerfData {
   std::int64_t* started_ = nullptr;
   std::int64_t* daemon_ = nullptr;
   std::int64_t* virtual_ = nullptr;
+  std::int64_t* contended_ = nullptr;
+  std::map<std::string, std::int64_t*> gauges_;  // null: the table has no room for it
 };
 
-/// What a file of /tmp/hsperfdata_USER says: its sun.rt.javaCommand; empty if it is none or not readable.
+/// One entry of a file of /tmp/hsperfdata_USER: a text or a number.
+struct PerfEntry {
+  std::string name;
+  std::string text;
+  std::optional<std::int64_t> number;
+};
+/// Whatever the file holds; nothing if it is none or not readable.
+std::vector<PerfEntry> read_perf_entries(const std::string& path);
+
+/// What such a file says of its process: its sun.rt.javaCommand; empty if it is none or not readable.
 std::string read_perf_command(const std::string& path);
 
 /// The folder of the user with that id: `/tmp/hsperfdata_NAME`.

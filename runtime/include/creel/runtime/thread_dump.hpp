@@ -46,11 +46,12 @@ struct ThreadInfo {
   bool is_virtual = false;
   bool foreign = false;  ///< neither started nor adopted by creel
   bool daemon = false;
-  int priority = 5;            ///< 1 to 10
-  int nice = 0;                ///< the operating system's
-  double cpu_ms = -1;          ///< processor time used; -1: not known
-  double elapsed_s = 0;        ///< since it started
-  std::uintptr_t address = 0;  ///< of its record; 0 if foreign
+  int priority = 5;                    ///< 1 to 10
+  int nice = 0;                        ///< the operating system's
+  double cpu_ms = -1;                  ///< processor time used; -1: not known
+  double elapsed_s = 0;                ///< since it started
+  std::uintptr_t address = 0;          ///< of its record; 0 if foreign
+  std::uintptr_t program_counter = 0;  ///< 0: not known
   std::uintptr_t stack_pointer = 0;
   std::uint64_t carrier = 0;    ///< of a mounted virtual thread: the carrier's id
   std::uint64_t carrying = 0;   ///< of a carrier: the virtual thread's id
@@ -114,6 +115,9 @@ class ThreadDump {
   std::string to_text(const TextOptions& options) const;
   std::string to_text() const { return to_text(TextOptions{}); }
   void write_text(std::ostream& out) const;
+  /// What the JDK's Thread.dump_to_file writes as plain text (that of 25, with locks): all threads one by
+  /// one.
+  std::string to_plain() const;
   /// The JSON of the JDK's Thread.dump_to_file with its keys, and more of them.
   std::string to_json() const;
 

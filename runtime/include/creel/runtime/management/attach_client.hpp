@@ -4,6 +4,8 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +35,11 @@ struct ProcessInfo {
 /// The processes with Diagnostics, and JVMs, that the caller may see: its own, or all if it is root. Ordered
 /// by pid.
 std::vector<ProcessInfo> list_processes();
+
+/// The numbers that a process publishes, by name: `java.threads.live`, `creel.…`; jcmd's PerfCounter.print.
+/// Does not ask the process, and works while that is stopped. Empty if it publishes none that the caller may
+/// see.
+std::map<std::string, std::int64_t> read_counters(pid_t pid);
 
 /// Removes what a process that was killed left in /tmp for attaching and for jps: only files of this user,
 /// never through a symbolic link. Does nothing if it is alive. A parent calls it best before it waits for the
