@@ -1,4 +1,4 @@
-// A program for the JDK's tools to look at: threads in every kind of wait, two deadlocks, a busy one and a
+// A program for the JDK's tools to look at: threads in every kind of wait, three deadlocks, a busy one and a
 // foreign one. Prints "ready" and its pid, then runs until its standard input ends or a line "exit" comes
 // (then by exit()). With --parked N it has N threads parked 20 calls deep instead.
 #include <creel/runtime/array_blocking_queue.hpp>
@@ -7,6 +7,7 @@
 #include <creel/runtime/reentrant_lock.hpp>
 #include <creel/runtime/thread.hpp>
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <array>
@@ -51,6 +52,20 @@ void deadlock(const std::string& prefix, Lock& first, Lock& second) {
   });
 }
 
+// Two threads that creel knows nothing of.
+void deadlock_foreign_threads() {
+  static std::mutex left, right;
+  static std::latch both(2);
+  for (const bool is_left : {true, false}) {
+    std::thread([is_left] {
+      ::pthread_setname_np(::pthread_self(), is_left ? "left-foreign" : "right-foreign");
+      const std::lock_guard holding{is_left ? left : right};
+      both.arrive_and_wait();
+      const std::lock_guard never{is_left ? right : left};
+    }).detach();
+  }
+}
+
 // Kept from becoming a loop: the depth is what is measured.
 [[gnu::noinline]] int park_deep(int depth, std::latch& parked) {
   if (depth == 0) {
@@ -90,6 +105,7 @@ int main(int argc, char** argv) {
       const creel::Activity activity{"stage decode, item 000123 of train-000000.tar"};
       creel::Thread::sleep(1h);
     });
+    deadlock_foreign_threads();
     foreign.lock();
     std::thread([] { const std::lock_guard guard{foreign}; }).detach();
   }

