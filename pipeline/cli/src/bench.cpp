@@ -70,7 +70,6 @@ int become(std::vector<std::string> words) {
 
 Command add_bench(CLI::App& app) {
   CLI::App* command = app.add_subcommand("bench", "Run a benchmark; without a name, list them");
-  command->usage("Usage: creel bench [NAME [OPTIONS…]]");
   command->footer(kFooter);
   command->prefix_command();  // what follows the name is the benchmark's
   return {command, [command] {
