@@ -40,9 +40,9 @@ class ArrayBlockingQueue final : public BlockingQueue<T> {
   bool offer(T&& element, Deadline deadline) override {
     const std::lock_guard guard{lock_};
     const auto may_go_on = [this] { return count() < slots_.size() || is_closed(); };
-    if (!may_go_on() && !not_full_.await(may_go_on, deadline)) return false;
+    if (!may_go_on() && (deadline.expired() || !not_full_.await(may_go_on, deadline))) return false;
     if (is_closed()) return false;
-    slots_[(first_ + count()) % slots_.size()].emplace(std::move(element));
+    slot(count()).emplace(std::move(element));
     count_.store(count() + 1, std::memory_order_relaxed);
     not_empty_.signal();
     return true;
@@ -51,7 +51,7 @@ class ArrayBlockingQueue final : public BlockingQueue<T> {
   std::optional<T> poll(Deadline deadline) override {
     const std::lock_guard guard{lock_};
     const auto may_go_on = [this] { return count() > 0 || is_closed(); };
-    if (!may_go_on() && !not_empty_.await(may_go_on, deadline)) return std::nullopt;
+    if (!may_go_on() && (deadline.expired() || !not_empty_.await(may_go_on, deadline))) return std::nullopt;
     if (count() == 0) return std::nullopt;
     std::optional<T> element{std::in_place, std::move(*slots_[first_])};
     slots_[first_].reset();
@@ -72,15 +72,51 @@ class ArrayBlockingQueue final : public BlockingQueue<T> {
   std::size_t size() const noexcept override { return count(); }
   std::size_t capacity() const noexcept override { return slots_.size(); }
 
+ protected:
+  using typename BlockingQueue<T>::Test;
+
+  void visit(Test visitor) const override {
+    const std::lock_guard guard{lock_};
+    for (std::size_t i = 0; i < count() && visitor(*slots_[(first_ + i) % slots_.size()]); ++i) {
+    }
+  }
+
+  std::size_t extract(Test matches, std::size_t limit) override {
+    std::vector<T> removed;  // destroyed after the lock is free
+    const std::lock_guard guard{lock_};
+    const std::size_t before = count();
+    std::vector<bool> goes(before);  // all are asked before any is moved: `matches` may throw
+    std::size_t going = 0;
+    for (std::size_t i = 0; i < before && going < limit; ++i) {
+      goes[i] = matches(*slot(i));
+      going += goes[i] ? 1 : 0;
+    }
+    removed.reserve(going);
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < before; ++i) {
+      if (goes[i]) {
+        removed.push_back(std::move(*slot(i)));
+        slot(i).reset();
+        not_full_.signal();
+      } else if (kept++ != i) {
+        slot(kept - 1).emplace(std::move(*slot(i)));
+        slot(i).reset();
+      }
+    }
+    count_.store(kept, std::memory_order_relaxed);
+    return going;
+  }
+
  private:
   static constexpr const char* kType = "creel::ArrayBlockingQueue";
+  std::optional<T>& slot(std::size_t index) noexcept { return slots_[(first_ + index) % slots_.size()]; }
   std::size_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
 
   std::vector<std::optional<T>> slots_;
   std::size_t first_ = 0;
   std::atomic<std::size_t> count_{0};  // written under the lock; size() reads it without
   std::atomic<bool> closed_{false};    // the same
-  ReentrantLock lock_;
+  mutable ReentrantLock lock_;
   Condition not_empty_;
   Condition not_full_;
 };

@@ -1,11 +1,16 @@
 #pragma once
 
 #include <creel/runtime/deadline.hpp>
+#include <creel/runtime/detail/function_ref.hpp>
 
+#include <concepts>
 #include <cstddef>
+#include <functional>
 #include <iterator>
+#include <limits>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace creel {
 
@@ -16,9 +21,17 @@ namespace creel {
 ///     producer: jobs.put(job); … jobs.close();
 ///     consumer: for (Job& job : jobs) run(job);      // ends when closed and empty
 ///
-/// Blocking calls honour Deadline and interrupt (InterruptedError); on virtual threads they free the carrier.
+/// Calls that wait honour Deadline and interrupt (InterruptedError, also if the thread was interrupted before
+/// it had to wait); on virtual threads they free the carrier. Calls that need not wait, or may not because
+/// their deadline has passed, leave the interrupt flag alone. Dumps show a waiting thread with the queue's
+/// type, its name and what it lacks: `<0x…> (a creel::ArrayBlockingQueue "jobs, empty")`.
+///
+/// What Java has for a failure (add, element, remove without an argument) is offer, peek and poll here: an
+/// absence that is expected is an optional or a bool. Elements may be move-only, but for peek and snapshot.
+/// Functions given to for_each and remove_if run under the queue's lock: short, and without using the queue.
+///
 /// Memory effects: what a thread did before putting an element happens before what another does after taking
-/// it.
+/// or seeing it.
 template <typename T>
 class BlockingQueue {
  public:
@@ -40,9 +53,9 @@ class BlockingQueue {
   /// The next element if one comes before `deadline` (by default: now); nullopt if none did, or never will.
   virtual std::optional<T> poll(Deadline deadline) = 0;
   std::optional<T> poll() { return poll(Deadline::now()); }
-  /// Moves at most `limit` elements that are there to `out`; returns how many.
+  /// Moves at most `limit` elements that are there to `out`; returns how many. Does not wait.
   template <typename OutputIterator>
-  std::size_t drain_to(OutputIterator out, std::size_t limit = static_cast<std::size_t>(-1)) {
+  std::size_t drain_to(OutputIterator out, std::size_t limit = std::numeric_limits<std::size_t>::max()) {
     std::size_t count = 0;
     for (; count < limit; ++count) {
       std::optional<T> element = poll();
@@ -52,10 +65,55 @@ class BlockingQueue {
     return count;
   }
 
+  /// A copy of the element that is next, which stays; nullopt if there is none.
+  std::optional<T> peek() const requires std::copy_constructible<T> {
+    std::optional<T> first;
+    visit([&](const T& element) {
+      first.emplace(element);
+      return false;
+    });
+    return first;
+  }
+  /// Whether an equal element is there now.
+  bool contains(const T& wanted) const requires std::equality_comparable<T> {
+    bool found = false;
+    visit([&](const T& element) { return !(found = element == wanted); });
+    return found;
+  }
+  /// Removes one element that is equal, the first if there are several; whether there was one.
+  bool remove(const T& unwanted) requires std::equality_comparable<T> {
+    return extract([&](const T& element) { return element == unwanted; }, 1) == 1;
+  }
+  /// Removes all elements for which `predicate` is true, as one step; returns how many.
+  template <std::predicate<const T&> Predicate>
+  std::size_t remove_if(Predicate predicate) {
+    return extract(std::move(predicate), std::numeric_limits<std::size_t>::max());
+  }
+  /// Removes all elements; a queue that was full has room again.
+  void clear() {
+    remove_if([](const T&) { return true; });
+  }
+  /// Calls `function` with each element as they are at one moment, the next one first (in a priority queue
+  /// the rest follows in no particular order).
+  template <std::invocable<const T&> Function>
+  void for_each(Function function) const {
+    visit([&](const T& element) {
+      std::invoke(function, element);
+      return true;
+    });
+  }
+  /// Copies of the elements as they are at one moment, in the order of for_each(): Java's toArray().
+  std::vector<T> snapshot() const requires std::copy_constructible<T> {
+    std::vector<T> elements;
+    for_each([&](const T& element) { elements.push_back(element); });
+    return elements;
+  }
+
   /// Nothing more goes in; everybody who waits is woken. May be called again.
   virtual void close() noexcept = 0;
   virtual bool is_closed() const noexcept = 0;
 
+  /// How many elements are there now, and how many may be; both for people and heuristics.
   virtual std::size_t size() const noexcept = 0;
   virtual std::size_t capacity() const noexcept = 0;
   bool empty() const noexcept { return size() == 0; }
@@ -86,6 +144,14 @@ class BlockingQueue {
   };
   Iterator begin() { return Iterator(*this); }
   std::default_sentinel_t end() const noexcept { return {}; }
+
+ protected:
+  using Test = detail::FunctionRef<bool(const T&)>;
+  /// Calls `visitor` with the elements under the queue's lock, the next one first, until it returns false.
+  virtual void visit(Test visitor) const = 0;
+  /// Removes the first `limit` elements that match, under the queue's lock, and wakes those who waited for
+  /// room; what was removed is destroyed after the lock is free. Returns how many.
+  virtual std::size_t extract(Test matches, std::size_t limit) = 0;
 };
 
 }  // namespace creel

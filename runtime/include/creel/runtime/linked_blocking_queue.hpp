@@ -10,6 +10,8 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace creel {
 
@@ -52,7 +54,7 @@ class LinkedBlockingQueue final : public BlockingQueue<T> {
     {
       const std::lock_guard guard{put_lock_};
       const auto may_go_on = [this] { return size() < capacity_ || is_closed(); };
-      if (!may_go_on() && !not_full_.await(may_go_on, deadline)) return false;
+      if (!may_go_on() && (deadline.expired() || !not_full_.await(may_go_on, deadline))) return false;
       if (is_closed()) return false;
       auto node = std::make_unique<Node>();
       node->element.emplace(std::move(element));
@@ -76,7 +78,7 @@ class LinkedBlockingQueue final : public BlockingQueue<T> {
     {
       const std::lock_guard guard{take_lock_};
       const auto may_go_on = [this] { return size() > 0 || is_closed(); };
-      if (!may_go_on() && !not_empty_.await(may_go_on, deadline)) return std::nullopt;
+      if (!may_go_on() && (deadline.expired() || !not_empty_.await(may_go_on, deadline))) return std::nullopt;
       if (size() == 0) return std::nullopt;
       old = std::exchange(head_, std::move(head_->next));
       element.emplace(std::move(*head_->element));
@@ -103,6 +105,33 @@ class LinkedBlockingQueue final : public BlockingQueue<T> {
   std::size_t size() const noexcept override { return count_.load(std::memory_order_acquire); }
   std::size_t capacity() const noexcept override { return capacity_; }
 
+ protected:
+  using typename BlockingQueue<T>::Test;
+
+  void visit(Test visitor) const override {
+    const std::scoped_lock guard{put_lock_, take_lock_};
+    for (const Node* node = head_->next.get(); node != nullptr && visitor(*node->element);) {
+      node = node->next.get();
+    }
+  }
+
+  std::size_t extract(Test matches, std::size_t limit) override {
+    std::vector<std::unique_ptr<Node>> removed;  // destroyed after the locks are free
+    const std::scoped_lock guard{put_lock_, take_lock_};
+    Node* before = head_.get();
+    while (before->next != nullptr && removed.size() < limit) {
+      if (!matches(*before->next->element)) {
+        before = before->next.get();
+        continue;
+      }
+      removed.push_back(std::move(before->next));
+      before->next = std::move(removed.back()->next);
+      if (before->next == nullptr) tail_ = before;
+      if (count_.fetch_sub(1, std::memory_order_acq_rel) == capacity_) not_full_.signal();
+    }
+    return removed.size();
+  }
+
  private:
   static constexpr const char* kType = "creel::LinkedBlockingQueue";
   struct Node {
@@ -115,8 +144,8 @@ class LinkedBlockingQueue final : public BlockingQueue<T> {
   std::atomic<bool> closed_{false};
   alignas(64) std::unique_ptr<Node> head_;  // an empty node in front of the first element; under take_lock_
   alignas(64) Node* tail_;                  // under put_lock_
-  ReentrantLock put_lock_;
-  ReentrantLock take_lock_;
+  mutable ReentrantLock put_lock_;
+  mutable ReentrantLock take_lock_;
   Condition not_empty_;
   Condition not_full_;
 };
