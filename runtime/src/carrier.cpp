@@ -1,4 +1,5 @@
 #include "native_thread.hpp"
+#include "sync_point.hpp"
 #include "thread_body.hpp"
 #include "thread_local_map.hpp"
 #include "virtual_scheduler.hpp"
@@ -110,6 +111,7 @@ void VirtualScheduler::run_one(Carrier& self, VirtualThread& thread) noexcept {
 
   switch (thread.next) {
     case VirtualThread::Next::Park: {
+      sync_point();
       std::uint32_t expected = ThreadRecord::kNoPermit;
       // release: whoever unparks it switches to the stack that we have just left. From here on it may be
       // anywhere.

@@ -1,3 +1,4 @@
+#include "sync_point.hpp"
 #include "thread_record.hpp"
 
 #include <creel/runtime/detail/lock_core.hpp>
@@ -25,6 +26,7 @@ void ConditionList::remove(WaitNode& node) noexcept {
 LockCore::~LockCore() { CREEL_ASSERT(queue_.empty(), "a lock was destroyed while threads wait for it"); }
 
 bool LockCore::take() noexcept {
+  sync_point();
   std::uint32_t free = kFree;
   // acquire: what the last owner did happens before.
   return word_.load(std::memory_order_relaxed) == kFree &&
@@ -110,6 +112,7 @@ void LockCore::unlock() {
 // Nothing of ours is touched once the next owner could be in, since it may destroy the lock: see WaitQueue.
 void LockCore::release() noexcept {
   owner_.store(0, std::memory_order_relaxed);
+  sync_point();
   if (notified_.head != nullptr) return release_notified();
   std::uint32_t seen = kLocked;
   if (word_.compare_exchange_strong(seen, kFree, std::memory_order_release, std::memory_order_relaxed))

@@ -1,3 +1,4 @@
+#include "sync_point.hpp"
 #include "thread_record.hpp"
 #include "virtual_thread.hpp"
 #include "wait_publication.hpp"
@@ -66,6 +67,7 @@ void park_virtual(void* argument) {
 
 void LockSupport::park(const Blocker& blocker, Deadline deadline) noexcept {
   ThreadRecord& self = detail::current_record();
+  if (detail::switch_point()) return;  // for no reason, as it may
   if (take_permit(self) || self.interrupted.load(std::memory_order_relaxed) || deadline.expired()) return;
   Park park{self, deadline};
   detail::run_published(self, blocker, !deadline.is_never(), self.is_virtual ? park_virtual : park_platform,
@@ -77,6 +79,7 @@ void LockSupport::unpark(const Thread& thread) noexcept {
 }
 
 void LockSupport::unpark(ThreadRecord& record) noexcept {
+  detail::sync_point();
   // release: pairs with the exchange of the thread that takes the permit.
   if (record.permit.exchange(ThreadRecord::kPermit, std::memory_order_acq_rel) != ThreadRecord::kParked)
     return;

@@ -1,4 +1,5 @@
 #include "virtual_scheduler.hpp"
+#include "sync_point.hpp"
 
 #include <creel/runtime/lock_support.hpp>
 #include <creel/runtime/log.hpp>
@@ -101,6 +102,7 @@ VirtualThread* VirtualScheduler::take_shared(Carrier& self) noexcept {
     --size;
     return thread;
   };
+  sync_point();
   VirtualThread* first = unlink();
   // A fair share of the rest at once, so that the lock is taken once for many.
   const std::size_t share = std::min<std::size_t>(size / parallelism_, 64);
@@ -166,6 +168,7 @@ void VirtualScheduler::wait_idle(Carrier& self) noexcept {
       searching_.fetch_sub(1, kRelaxed);
     }
   }
+  sync_point();
   std::atomic_thread_fence(std::memory_order_seq_cst);  // see signal_work()
   if (has_work()) {
     const std::lock_guard guard{idle_lock_};

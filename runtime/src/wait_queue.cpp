@@ -1,3 +1,4 @@
+#include "sync_point.hpp"
 #include "thread_record.hpp"
 
 #include <creel/runtime/detail/wait_queue.hpp>
@@ -20,6 +21,7 @@ WaitOutcome WaitQueue::await_ready(const Blocker& blocker, Deadline deadline, In
   };
   append(node);
   for (;;) {
+    sync_point();
     if (self.take_interrupt()) {
       if (interruptible == Interruptible::Yes) return leave(WaitOutcome::Interrupted);
       interrupted_meanwhile = true;  // park() would return at once while the flag is set
@@ -62,6 +64,7 @@ std::shared_ptr<ThreadRecord> WaitQueue::first_thread() const noexcept {
 }
 
 void WaitQueue::wake(const std::shared_ptr<ThreadRecord>& thread) noexcept {
+  sync_point();
   if (thread != nullptr) LockSupport::unpark(*thread);
 }
 
