@@ -24,9 +24,11 @@ class ForkJoinState : public std::enable_shared_from_this<ForkJoinState> {
   /// Takes a node back out; false if it is not there any more.
   bool withdraw(const ForkJoinNode& node) noexcept;
 
-  /// Something was put where others find it: one of them that would take it is woken or started. True if
-  /// there are more of them.
-  bool signal_work() noexcept;
+  /// A task that came by ForkJoinPool::execute, on `worker` or (null) from outside; false after shutdown.
+  bool execute(Task task, ForkJoinWorkerThread* worker);
+
+  /// Something was forked: a worker that would take it is woken or started. True if there are more of them.
+  bool signal_fork() noexcept;
   /// Sleeps until there is work or, if given, `awaited` is done.
   void sleep_until_done(ForkJoinWorkerThread& worker, ForkJoinNode& awaited) noexcept;
   void wake_joiner(const ForkJoinNode* node) noexcept;
@@ -54,6 +56,13 @@ class ForkJoinState : public std::enable_shared_from_this<ForkJoinState> {
   enum class Phase : std::uint8_t { Running, ShutDown, Terminated };
   static constexpr std::size_t kMostBlocked = 64;  // how many threads may stand in for blocked ones
 
+  struct Call {
+    Thread thread;  // to wake; may be empty
+    bool starts = false;
+    std::uint32_t start = 0;
+  };
+  Call choose(bool is_fork) noexcept;
+  void make(const Call& call) noexcept;
   void start_worker(std::uint32_t index) noexcept;
   void run(ForkJoinWorkerThread& worker) noexcept;
   ForkJoinNode* find(ForkJoinWorkerThread& worker, std::uint32_t tick) noexcept;
@@ -84,6 +93,18 @@ class ForkJoinState : public std::enable_shared_from_this<ForkJoinState> {
   std::size_t running_ = 0;                     // workers that are not in idle_
   std::size_t blocked_ = 0;                     // of those, in a managed block
   std::uint32_t started_ = 0;                   // slots of workers_ that are given away
+};
+
+/// While it lives the calling thread blocks: if it is a worker of a pool, another one may run in its place.
+class ForkJoinCompensation {
+ public:
+  ForkJoinCompensation() noexcept;
+  ~ForkJoinCompensation();
+  ForkJoinCompensation(const ForkJoinCompensation&) = delete;
+  ForkJoinCompensation& operator=(const ForkJoinCompensation&) = delete;
+
+ private:
+  ForkJoinState* state_ = nullptr;
 };
 
 }  // namespace creel::detail

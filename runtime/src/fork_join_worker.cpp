@@ -57,7 +57,7 @@ ForkJoinWorkerThread* ForkJoinWorkerThread::current() noexcept { return current_
 void ForkJoinWorkerThread::share() noexcept {
   // Cleared first: whoever wants work from now on sets it again.
   is_wanted_.store(false, kRelaxed);
-  if (state_.signal_work()) is_wanted_.store(true, kRelaxed);
+  if (state_.signal_fork()) is_wanted_.store(true, kRelaxed);
 }
 
 bool ForkJoinWorkerThread::pop_contended(detail::ForkJoinNode& node, std::uint32_t at) noexcept {

@@ -1,3 +1,4 @@
+#include "fork_join_state.hpp"
 #include "sync_point.hpp"
 #include "thread_record.hpp"
 #include "virtual_thread.hpp"
@@ -128,6 +129,7 @@ void LockSupport::wake(const std::atomic<std::uint32_t>& word, int count, Scope 
 void detail::run_blocking(const char* what, void (*body)(void*), void* argument) {
   ThreadRecord& self = current_record();
   const CarrierCompensation compensation{self};
+  const ForkJoinCompensation fork_join_compensation;
   const Blocker blocker{.type = "creel::blocking", .name = what, .kind = WaitKind::External};
   run_published(self, blocker, false, body, argument);
 }

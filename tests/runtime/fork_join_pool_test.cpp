@@ -3,11 +3,14 @@
 #include <creel/runtime/fork_join.hpp>
 #include <creel/runtime/fork_join_pool.hpp>
 #include <creel/runtime/fork_join_task.hpp>
+#include <creel/runtime/lock_support.hpp>
 #include <creel/runtime/thread_dump.hpp>
 
 #include <creel_test/eventually.hpp>
 #include <creel_test/sanitizer.hpp>
 #include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -201,6 +204,16 @@ TEST_CASE("ForkJoinPool::managed_block lets another thread work meanwhile") {
   ForkJoinPool::managed_block(blocker);  // anywhere, and no wait if there is nothing to wait for
 }
 
+TEST_CASE("ForkJoinPool: blocking() on a worker does so too") {
+  ForkJoinPool pool(1);
+  Gate gate;
+  const auto blocked = pool.submit([&] { creel::blocking("a gate", [&] { gate.pass(); }); });
+  gate.entered.await();
+  CHECK(pool.submit([] { return 5; }).get(10s) == 5);
+  gate.open.count_down();
+  blocked.get();
+}
+
 TEST_CASE("ForkJoinPool: virtual threads call in and wait parked") {
   ForkJoinPool pool(2);
   constexpr int kCallers = creel_test::kThreadSanitizer ? 200 : 2000;
@@ -248,6 +261,16 @@ TEST_CASE("ForkJoinPool: common() cannot be shut down and is used by those that 
       creel::fork_join([] { return &ForkJoinWorkerThread::current()->pool(); }, [] { return 2; });
   CHECK(a == &common);
   CHECK(b == 2);
+}
+
+TEST_CASE("ForkJoinPool: the child of a fork() has a common pool of its own") {
+  CHECK(ForkJoinPool::common().invoke([] { return 1; }) == 1);
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(ForkJoinPool::common().invoke([] { return 7; }));
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 7);
 }
 
 TEST_CASE("ForkJoinPool: dumps show workers under the pool and whom a join waits for") {

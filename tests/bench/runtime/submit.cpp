@@ -1,6 +1,7 @@
 #include "bench.hpp"
 
 #include <creel/runtime/count_down_latch.hpp>
+#include <creel/runtime/fork_join_pool.hpp>
 #include <creel/runtime/thread_pool_executor.hpp>
 
 #include <atomic>
@@ -88,6 +89,13 @@ void submit(const Report& report) {
       for (int i = 0; i < 1000; ++i) pool.submit([] {}).get();
       report.line("submit.idle_cpu", "creel", idle_cpu_percent(), "%");
     }
+  }
+  {
+    ForkJoinPool pool(2);
+    if (report.wants("submit.roundtrip")) {
+      report.line("submit.roundtrip", "creel-fjp", round_trip_ns(pool), "ns");
+    }
+    if (report.wants("submit.batch1M")) report.line("submit.batch1M", "creel-fjp", batch_ns(pool), "ns/task");
   }
   if (report.wants("submit.roundtrip")) {  // all of it on virtual threads, as a Go program has it
     ThreadPoolExecutor pool(

@@ -51,7 +51,7 @@ class ForkJoinPool final : public ExecutorService {
     std::string name{};  ///< empty: "fork-join-N"
   };
 
-  explicit ForkJoinPool(Options options);
+  explicit ForkJoinPool(Options options) : ForkJoinPool(std::move(options), false) {}
   ForkJoinPool() : ForkJoinPool(Options{}) {}
   explicit ForkJoinPool(std::size_t parallelism) : ForkJoinPool(Options{.parallelism = parallelism}) {}
   /// Shuts down and waits for the tasks, not to be interrupted. Not on a worker of the pool itself.
@@ -59,8 +59,9 @@ class ForkJoinPool final : public ExecutorService {
   ForkJoinPool(const ForkJoinPool&) = delete;
   ForkJoinPool& operator=(const ForkJoinPool&) = delete;
 
-  /// The pool of all that name none. It lives as long as the process: shutdown() does nothing to it.
-  /// CREEL_COMMON_PARALLELISM (1 to 256) sets its size; by default the processors that the process may use.
+  /// The pool of all that name none. It lives as long as the process (a child of fork() gets its
+  /// own): shutdown() does nothing to it. CREEL_COMMON_PARALLELISM (1 to 256) sets its size; by default the
+  /// processors that the process may use.
   static ForkJoinPool& common();
 
   /// Calls `function(worker)` or `function()` on a worker and waits for what it returns or throws; on a
@@ -99,7 +100,7 @@ class ForkJoinPool final : public ExecutorService {
   bool await_quiescence(Deadline deadline = {});
 
   /// Lets `blocker` wait. On a worker of a pool, another thread works in its place meanwhile (at most 64 do).
-  /// Throws what the blocker throws.
+  /// Throws what the blocker throws. blocking() does the same for a call.
   static void managed_block(ManagedBlocker& blocker);
 
   std::size_t parallelism() const noexcept;
@@ -114,8 +115,14 @@ class ForkJoinPool final : public ExecutorService {
   std::size_t queued_submission_count() const noexcept;
   bool has_queued_submissions() const noexcept { return queued_submission_count() > 0; }
 
+  static constexpr std::size_t kMostThreads = 256;
+
+  /// For common().
+  ForkJoinPool(Options options, bool is_common);
+
  private:
   friend class detail::ForkJoinState;
+  friend class detail::ForkJoinCompensation;
   friend class detail::ForkJoinTaskCore;
 
   // A call from outside that waits for its end.
@@ -134,6 +141,7 @@ class ForkJoinPool final : public ExecutorService {
   void run_and_wait(Invocation& invocation);
   ForkJoinWorkerThread* own_worker() noexcept;
 
+  const bool is_common_;
   std::shared_ptr<detail::ForkJoinState> state_;  // the workers hold it too
 };
 

@@ -21,6 +21,7 @@ class ForkJoinWorkerThread;
 
 namespace detail {
 
+class ForkJoinCompensation;
 class ForkJoinState;
 class ForkJoinTaskCore;
 
