@@ -56,6 +56,7 @@ void ForkJoinPool::run_and_wait(Invocation& invocation) {
   if (!state_->inject(invocation, false)) {
     throw RejectedError("the fork-join pool \"" + name() + "\" is shut down");
   }
+  const detail::ForkJoinCompensation compensation;  // the caller may be a worker of another pool
   const Blocker blocker{&invocation, "creel::ForkJoinTask", name().c_str(), nullptr};
   invocation.queue_.await(blocker, {}, detail::Interruptible::No, detail::WaitQueue::Order::Any,
                           [&] { return invocation.is_done(); });

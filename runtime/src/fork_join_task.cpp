@@ -58,6 +58,7 @@ void ForkJoinTaskCore::quietly_join() noexcept {
     if (worker->take_back(*this) || pool_->withdraw(*this)) return run(*this, worker);
     return worker->await(*this);
   }
+  const ForkJoinCompensation compensation;
   const Blocker blocker{this, "creel::ForkJoinTask", nullptr, nullptr};
   waiters_.await(blocker, {}, Interruptible::No, WaitQueue::Order::Any, [this] { return is_done(); });
 }
@@ -69,6 +70,7 @@ void ForkJoinTaskCore::quietly_invoke() {
 
 void ForkJoinTaskCore::wait_done(Deadline deadline) {
   if (deadline.is_never() && ForkJoinWorkerThread::current() != nullptr) return quietly_join();
+  const ForkJoinCompensation compensation;
   const Blocker blocker{this, "creel::ForkJoinTask", nullptr, nullptr};
   const WaitOutcome outcome = waiters_.await(blocker, deadline, Interruptible::Yes, WaitQueue::Order::Any,
                                              [this] { return is_done(); });

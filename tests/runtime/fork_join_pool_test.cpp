@@ -252,6 +252,17 @@ TEST_CASE("ForkJoinPool: nested pools, and invoke on a worker is a call") {
   CHECK(result == 6);
 }
 
+TEST_CASE("ForkJoinPool: pools of one thread that call each other back do not starve") {
+  ForkJoinPool here(1);
+  ForkJoinPool there(1);
+  CHECK(here.invoke([&] { return there.invoke([&] { return here.invoke([] { return 4; }); }); }) == 4);
+  creel::AdaptedTask back([&] { return here.invoke([] { return 5; }); });
+  CHECK(here.invoke([&] {
+    there.execute(back);
+    return back.join();
+  }) == 5);
+}
+
 TEST_CASE("ForkJoinPool: common() cannot be shut down and is used by those that name none") {
   ForkJoinPool& common = ForkJoinPool::common();
   common.shutdown();
