@@ -74,7 +74,7 @@ TEST_CASE("info tells what runs, whose it is, since when, and how long it has co
 }
 
 TEST_CASE("the end of a process that is not ours to wait for") {
-  const pid_t child = ::fork();  // the runtime knows nothing of it
+  const pid_t child = ::_Fork();  // the runtime knows nothing of it
   REQUIRE(child >= 0);
   if (child == 0) {
     ::pause();

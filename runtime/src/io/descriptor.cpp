@@ -42,16 +42,9 @@ bool Descriptor::was_interrupted() noexcept { return current_record().take_inter
 ReadyOutcome Descriptor::wait(Ready ready, const char* what, std::uint64_t seen, Deadline deadline) {
   const Blocker blocker{.object = this, .type = type_, .name = what};
   const WaitOutcome outcome = IoLoop::instance().wait(watch_, fd_, ready, seen, blocker, deadline);
+  if (outcome == WaitOutcome::Interrupted) return ReadyOutcome::Interrupted;  // its flag is taken
   if (is_closed()) return ReadyOutcome::Closed;
-  switch (outcome) {
-    case WaitOutcome::TimedOut:
-      return ReadyOutcome::TimedOut;
-    case WaitOutcome::Interrupted:
-      return ReadyOutcome::Interrupted;
-    case WaitOutcome::Met:
-      break;
-  }
-  return ReadyOutcome::Ready;
+  return outcome == WaitOutcome::TimedOut ? ReadyOutcome::TimedOut : ReadyOutcome::Ready;
 }
 
 void Descriptor::close() noexcept {
