@@ -36,4 +36,9 @@ void CountDownLatch::count_down() noexcept {
   });
 }
 
+std::string CountDownLatch::to_string() const {
+  return "creel::CountDownLatch" + (name_.empty() ? std::string() : " \"" + name_ + "\"") + " [" +
+         std::to_string(count()) + " to go]";
+}
+
 }  // namespace creel

@@ -34,6 +34,28 @@ bool ReentrantLock::try_lock(Deadline deadline) {
   return outcome == WaitOutcome::Met;
 }
 
+bool ReentrantLock::has_queued_thread(const Thread& thread) const noexcept {
+  return core_.has_queued(thread.record().get());
+}
+
+std::uint32_t ReentrantLock::wait_queue_length(const Condition& condition) const {
+  return condition.waiters_of(&core_);
+}
+
+Thread ReentrantLock::owner() const {
+  const std::uint64_t id = core_.owner().load(std::memory_order_relaxed);
+  return id != 0 ? Thread(detail::ThreadRegistry::instance().find(id)) : Thread();
+}
+
+std::string ReentrantLock::to_string() const {
+  std::string text = core_.type();
+  if (core_.name() != nullptr) text += std::string(" \"") + core_.name() + "\"";
+  const Thread holder = owner();
+  return text + (holder        ? " [locked by \"" + holder.name() + "\"]"
+                 : is_locked() ? " [locked]"
+                               : " [unlocked]");
+}
+
 Condition ReentrantLock::condition(std::string name) { return Condition(*this, std::move(name)); }
 
 }  // namespace creel

@@ -1,5 +1,6 @@
 #include "thread_record.hpp"
 
+#include <creel/runtime/error.hpp>
 #include <creel/runtime/lock_support.hpp>
 #include <creel/runtime/semaphore.hpp>
 
@@ -8,7 +9,15 @@ namespace creel {
 using detail::Interruptible;
 using detail::WaitOutcome;
 
-bool Semaphore::try_acquire(std::int64_t permits) noexcept {
+void Semaphore::check(std::int64_t permits) const {
+  if (permits < 0) [[unlikely]] {
+    throw Error("creel::Semaphore" + (name_.empty() ? std::string() : " \"" + name_ + "\"") + ": " +
+                std::to_string(permits) + " permits; a number of permits is not negative");
+  }
+}
+
+bool Semaphore::try_acquire(std::int64_t permits) {
+  check(permits);
   std::int64_t seen = word_.load(std::memory_order_relaxed);
   while ((seen >> 1) >= permits) {
     // acquire: what happened before the release() of these permits happens before.
@@ -21,6 +30,7 @@ bool Semaphore::try_acquire(std::int64_t permits) noexcept {
 }
 
 WaitOutcome Semaphore::wait(std::int64_t permits, Deadline deadline, Interruptible interruptible) {
+  check(permits);
   if (interruptible == Interruptible::Yes && detail::current_record().take_interrupt()) {
     return WaitOutcome::Interrupted;
   }
@@ -57,7 +67,8 @@ bool Semaphore::try_acquire(Deadline deadline, std::int64_t permits) {
   return outcome == WaitOutcome::Met;
 }
 
-void Semaphore::release(std::int64_t permits) noexcept {
+void Semaphore::release(std::int64_t permits) {
+  check(permits);
   std::int64_t seen = word_.load(std::memory_order_relaxed);
   while ((seen & kWaiters) == 0) {
     if (word_.compare_exchange_weak(seen, seen + 2 * permits, std::memory_order_release,
@@ -83,6 +94,16 @@ std::int64_t Semaphore::drain_permits() noexcept {
     }
   }
   return 0;
+}
+
+void Semaphore::reduce_permits(std::int64_t permits) {
+  check(permits);
+  word_.fetch_sub(2 * permits, std::memory_order_relaxed);
+}
+
+std::string Semaphore::to_string() const {
+  return "creel::Semaphore" + (name_.empty() ? std::string() : " \"" + name_ + "\"") + " [" +
+         std::to_string(available_permits()) + " permits]";
 }
 
 }  // namespace creel

@@ -8,8 +8,27 @@
 
 namespace creel {
 
-/// Where threads that hold a ReentrantLock wait for each other; java.util.concurrent.locks.Condition. A lock
-/// has as many as it needs. All calls need the lock held and throw Error if it is not.
+struct Blocker;
+
+namespace detail {
+
+/// The lock under a Condition: what a condition needs of it, whichever kind it is.
+struct ConditionLock {
+  struct Operations {
+    WaitOutcome (*wait)(void* lock, ConditionList& list, const Blocker& blocker, Deadline deadline,
+                        Interruptible interruptible);
+    void (*notify_one)(void* lock, ConditionList& list);
+    void (*check_owner)(const void* lock, const char* operation);
+  };
+  void* lock;
+  const Operations* operations;
+};
+
+}  // namespace detail
+
+/// Where threads that hold a ReentrantLock, or the write side of a ReentrantReadWriteLock, wait for each
+/// other; java.util.concurrent.locks.Condition. A lock has as many as it needs. All calls need the lock held
+/// and throw Error if it is not.
 ///
 /// Order: notified threads go on in the order in which they came, once the lock is free.
 class Condition {
@@ -18,8 +37,10 @@ class Condition {
   explicit Condition(ReentrantLock& lock, std::string name = {})
       : Condition(lock, "creel::Condition", std::move(name), nullptr) {}
   /// A condition that dumps show as its `owner`, an object of `type` (a static string): a queue, a channel.
-  Condition(ReentrantLock& lock, const char* type, std::string name, const void* owner)
-      : lock_(lock), type_(type), owner_(owner), name_(std::move(name)) {}
+  Condition(ReentrantLock& lock, const char* type, std::string name, const void* owner);
+  /// `Condition changed{read_write_lock.write_lock()};`
+  explicit Condition(detail::ConditionLock lock, std::string name = {})
+      : lock_(lock), type_("creel::Condition"), owner_(nullptr), name_(std::move(name)) {}
   Condition(const Condition&) = delete;
   Condition& operator=(const Condition&) = delete;
 
@@ -39,13 +60,17 @@ class Condition {
   void await_uninterruptibly();
 
   /// Lets the longest waiting thread go on, once the lock is free.
-  void signal() { lock_.core_.notify_one(waiters_); }
-  void signal_all() { lock_.core_.notify_all(waiters_); }
+  void signal() { lock_.operations->notify_one(lock_.lock, waiters_); }
+  void signal_all();
 
  private:
+  friend class ReentrantLock;
+  friend class ReentrantReadWriteLock;
   detail::WaitOutcome wait(Deadline deadline, detail::Interruptible interruptible);
+  /// How many wait; the caller holds the lock. Throws Error if the condition is not one of `lock`.
+  std::uint32_t waiters_of(const void* lock) const;
 
-  ReentrantLock& lock_;
+  detail::ConditionLock lock_;
   const char* type_;
   const void* owner_;
   std::string name_;

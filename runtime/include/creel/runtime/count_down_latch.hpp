@@ -29,6 +29,7 @@ class CountDownLatch {
   /// One less; at 0 nothing happens.
   void count_down() noexcept;
   std::uint64_t count() const noexcept { return count_.load(std::memory_order_acquire); }
+  std::string to_string() const;
 
  private:
   std::atomic<std::uint64_t> count_;

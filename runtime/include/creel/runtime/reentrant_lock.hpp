@@ -1,6 +1,7 @@
 #pragma once
 
 #include <creel/runtime/detail/lock_core.hpp>
+#include <creel/runtime/thread.hpp>
 
 #include <string>
 #include <utility>
@@ -51,6 +52,14 @@ class ReentrantLock {
   bool has_queued_threads() const noexcept { return core_.queue_length() > 0; }
   /// How many threads wait to take it, about: they come and go.
   std::uint32_t queue_length() const noexcept { return core_.queue_length(); }
+  bool has_queued_thread(const Thread& thread) const noexcept;
+  /// Who waits on a condition of this lock, which the caller must hold; Error if it does not, or if the
+  /// condition is another lock's.
+  bool has_waiters(const Condition& condition) const { return wait_queue_length(condition) > 0; }
+  std::uint32_t wait_queue_length(const Condition& condition) const;
+  /// The thread that holds it, as far as that can be said; an empty handle: none.
+  Thread owner() const;
+  std::string to_string() const;
 
  private:
   friend class Condition;

@@ -34,16 +34,26 @@ class Semaphore {
   /// As acquire(), but interrupt() does not end it; the flag is kept.
   void acquire_uninterruptibly(std::int64_t permits = 1);
   /// Takes `permits` if they are there.
-  bool try_acquire(std::int64_t permits = 1) noexcept;
+  bool try_acquire(std::int64_t permits = 1);
   /// Waits until `deadline`; returns whether the permits were taken. Throws InterruptedError.
   bool try_acquire(Deadline deadline, std::int64_t permits = 1);
-  void release(std::int64_t permits = 1) noexcept;
+  void release(std::int64_t permits = 1);
 
   std::int64_t available_permits() const noexcept { return word_.load(std::memory_order_relaxed) >> 1; }
   /// Takes all that are there; returns how many.
   std::int64_t drain_permits() noexcept;
+  /// Takes `permits` away without waiting, below zero if need be: for permits that stand for something that
+  /// is gone. Throws Error if `permits` is negative, as all calls do that take a number.
+  void reduce_permits(std::int64_t permits);
+
+  bool is_fair() const noexcept { return fair_; }
+  bool has_queued_threads() const noexcept { return !queue_.empty(); }
+  /// How many threads wait, about: they come and go.
+  std::uint32_t queue_length() const noexcept { return queue_.size(); }
+  std::string to_string() const;
 
  private:
+  void check(std::int64_t permits) const;
   detail::WaitOutcome wait(std::int64_t permits, Deadline deadline, detail::Interruptible interruptible);
 
   static constexpr std::int64_t kWaiters = 1;

@@ -51,6 +51,7 @@ class LockCore {
   /// How many times the calling thread has taken it; 0 if it does not hold it.
   std::uint32_t hold_count() const noexcept;
   std::uint32_t queue_length() const noexcept { return queue_.size(); }
+  bool has_queued(const ThreadRecord* thread) const noexcept { return queue_.contains(thread); }
   const std::atomic<std::uint64_t>& owner() const noexcept { return owner_; }
   const char* name() const noexcept { return name_.empty() ? nullptr : name_.c_str(); }
   const char* type() const noexcept { return type_; }

@@ -84,6 +84,8 @@ class WaitQueue {
 
   bool empty() const noexcept { return size() == 0; }
   std::uint32_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
+  /// Whether that thread waits here now.
+  bool contains(const ThreadRecord* thread) const noexcept;
 
  private:
   WaitOutcome await_ready(const Blocker& blocker, Deadline deadline, Interruptible interruptible, Order order,
@@ -94,7 +96,7 @@ class WaitQueue {
   void wake_all_locked() noexcept;
   static void wake(const std::shared_ptr<ThreadRecord>& thread) noexcept;
 
-  SpinLock lock_;  // guards what follows; size_ and head_ are also read without it
+  mutable SpinLock lock_;  // guards what follows; size_ and head_ are also read without it
   std::atomic<std::uint32_t> size_{0};
   std::atomic<WaitNode*> head_{nullptr};
   WaitNode* tail_ = nullptr;
