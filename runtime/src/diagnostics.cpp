@@ -2,6 +2,7 @@
 #include "management/attach_listener.hpp"
 #include "management/diagnostic_commands.hpp"
 #include "management/perf_data.hpp"
+#include "stack_overflow.hpp"
 
 #include <creel/runtime/diagnostics.hpp>
 #include <creel/runtime/error.hpp>
@@ -86,6 +87,7 @@ class Diagnostics::State {
   detail::DiagnosticCommands commands_;
   UniqueFd quit_;  // eventfds
   UniqueFd stop_;
+  UniqueFd overflow_;
   struct sigaction replaced_ {};
   bool handles_sigquit_ = false;
   bool samples_ = false;
@@ -97,8 +99,9 @@ class Diagnostics::State {
 Diagnostics::State::State(const DiagnosticsOptions& options)
     : commands_(command_line(options)),
       quit_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  if (!quit_ || !stop_) throw IoError("make an eventfd for diagnostics", "", errno);
+      stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      overflow_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!quit_ || !stop_ || !overflow_) throw IoError("make an eventfd for diagnostics", "", errno);
 }
 
 void Diagnostics::State::start(const DiagnosticsOptions& options) {
@@ -123,6 +126,7 @@ void Diagnostics::State::start(const DiagnosticsOptions& options) {
     action.sa_flags = SA_RESTART;
     handles_sigquit_ = ::sigaction(SIGQUIT, &action, &replaced_) == 0;
   }
+  if (options.stack_overflow) detail::install_overflow_handler(overflow_.get());
   // Last: who finds us by it may attach at once.
   if (options.perf_data) {
     try {
@@ -135,6 +139,7 @@ void Diagnostics::State::start(const DiagnosticsOptions& options) {
 }
 
 Diagnostics::State::~State() {
+  detail::uninstall_overflow_handler();
   ::eventfd_write(stop_.get(), 1);
   join_thread(dispatcher_);
   perf_data_.reset();
@@ -148,6 +153,7 @@ Diagnostics::State::~State() {
 }
 
 void Diagnostics::State::abandon() noexcept {
+  detail::uninstall_overflow_handler();
   if (handles_sigquit_) ::sigaction(SIGQUIT, &replaced_, nullptr);
   quit_fd = -1;
   detail::DumpEngine::instance().sampler.uninstall();  // no lock: there is no other thread
@@ -157,8 +163,10 @@ void Diagnostics::State::abandon() noexcept {
 
 void Diagnostics::State::dispatch() {
   for (;;) {
-    std::array<pollfd, 2> waits{{{quit_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
+    std::array<pollfd, 3> waits{
+        {{quit_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}, {overflow_.get(), POLLIN, 0}}};
     if (::poll(waits.data(), waits.size(), perf_data_ ? kCountersEveryMs : -1) < 0 && errno != EINTR) return;
+    if (waits[2].revents != 0) detail::report_overflow();
     if (waits[1].revents != 0) return;
     if (perf_data_) perf_data_->update();
     eventfd_t ignored = 0;

@@ -1,5 +1,7 @@
 #include "native_thread.hpp"
 
+#include "stack_overflow.hpp"
+
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/prctl.h>
@@ -19,6 +21,7 @@ namespace {
 struct AtEnd {
   std::shared_ptr<ThreadRecord> record;
   void (*ended)(ThreadRecord&);
+  AlternateStack alternate_stack{};
 };
 
 // A pthread key, not a thread_local: its destructors run after those of all thread_locals, so that these may
@@ -62,6 +65,12 @@ StackBounds current_stack_bounds() noexcept {
 std::int64_t monotonic_ns() noexcept {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+std::int64_t coarse_monotonic_ns() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
   return static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 

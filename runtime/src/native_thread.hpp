@@ -23,6 +23,8 @@ StackBounds current_stack_bounds() noexcept;
 
 /// CLOCK_MONOTONIC in nanoseconds.
 std::int64_t monotonic_ns() noexcept;
+/// The same clock as it was at the last tick of the kernel, some milliseconds ago; several times cheaper.
+std::int64_t coarse_monotonic_ns() noexcept;
 
 /// Starts a detached thread that runs `entry(argument)` and inherits the caller's signal mask. Returns 0 or
 /// errno's value.
