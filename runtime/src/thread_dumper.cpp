@@ -4,6 +4,7 @@
 #include "native_thread.hpp"
 #include "own_stack.hpp"
 #include "scoped_bindings.hpp"
+#include "stack_batch.hpp"
 #include "thread_container_node.hpp"
 
 #include <sys/resource.h>
@@ -46,6 +47,10 @@ WalkRegisters to_walk(const detail::Registers& from) noexcept {
   return registers;
 }
 
+bool is_on_stack(const detail::ThreadRecord& record, std::uintptr_t stack_pointer) noexcept {
+  return stack_pointer >= record.stack_low && stack_pointer < record.stack_high;
+}
+
 std::string_view static_text(const char* text) noexcept {
   return text != nullptr ? text : std::string_view{};
 }
@@ -64,15 +69,8 @@ void ThreadDumper::run(const DumpOptions& options, WalkRegisters own_registers) 
   engine_.refresh();
   add_creel_threads();
   add_foreign_threads();
-  const std::uint64_t self = detail::current_record().id;
   std::vector<std::size_t> running;
-  for (std::size_t i = 0; i < pending_.size(); ++i) {
-    if (dump_.threads_[i].id == self) {
-      walk_own_stack(i, own_registers);
-    } else if (pending_[i].record == nullptr || !read_parked(i)) {
-      running.push_back(i);
-    }
-  }
+  read_threads(own_registers, running);
   find_deadlocks();  // before the samples, which take threads out of their system calls for a moment
   if (options.sample_running) sample_running(running);
   name_frames();
@@ -140,42 +138,84 @@ void ThreadDumper::read_held_locks(ThreadInfo& info, Pending& pending) {
   info.held_more = count - static_cast<std::uint32_t>(shown);
 }
 
-bool ThreadDumper::read_parked(std::size_t i) {
-  ThreadInfo& info = dump_.threads_[i];
-  Pending& pending = pending_[i];
-  const detail::ThreadRecord& record = *pending.record;
-  const std::size_t frames_before = raw_.size();
-  for (int attempt = 0; attempt < kParkedAttempts; ++attempt) {
-    const std::optional<detail::WaitSnapshot> wait = detail::read_wait(record.park_site);
-    if (!wait) return false;
-    const std::uintptr_t low = wait->registers.rsp;
-    if (low < record.stack_low || low >= record.stack_high) return false;
-    const std::size_t live = record.stack_high - low;
-    const iovec to{buffer_.data(), std::min(live, buffer_.size())};
-    const iovec from{reinterpret_cast<void*>(low), to.iov_len};
-    const long copied = ::syscall(SYS_process_vm_readv, dump_.pid_, &to, 1, &from, 1, 0);
-    if (!detail::still_waits(record.park_site, *wait)) continue;
-    const detail::StackCopy stack{low, buffer_.data(), copied > 0 ? static_cast<std::size_t>(copied) : 0};
-    walk(i, to_walk(wait->registers), Innermost::ReturnAddress, stack);
-    read_held_locks(info, pending);
-    WaitInfo described;
-    described.kind = wait->kind;
-    described.timed = wait->timed;
-    described.seconds = static_cast<double>(std::max<std::int64_t>(now_ns_ - wait->since_ns, 0)) / 1e9;
-    described.on.address = reinterpret_cast<std::uintptr_t>(wait->object);
-    described.on.type = static_text(wait->type);
-    described.on.name = wait->read_name();
-    described.on.owner = wait->read_owner();
-    if (!detail::still_waits(record.park_site, *wait)) {
-      raw_.resize(frames_before);
+void ThreadDumper::read_threads(const WalkRegisters& own_registers, std::vector<std::size_t>& running) {
+  const std::uint64_t self = detail::current_record().id;
+  detail::StackBatch batch;
+  const auto read_batch = [&] {
+    batch.copy();
+    for (const detail::StackBatch::Entry& each : batch.entries()) {
+      if (!use_parked(each.thread, each.wait, each.stack) && !read_parked(each.thread))
+        running.push_back(each.thread);
+    }
+    batch.clear();
+  };
+  for (std::size_t i = 0; i < pending_.size(); ++i) {
+    if (dump_.threads_[i].id == self) {
+      walk_own_stack(i, own_registers);
       continue;
     }
-    info.state = record.state.load(kRelaxed);
-    info.wait = std::move(described);
-    pending.wait = wait;
-    return true;
+    const detail::ThreadRecord* record = pending_[i].record.get();
+    if (record == nullptr || record->is_virtual) {
+      if (record == nullptr || !read_parked(i)) running.push_back(i);
+      continue;
+    }
+    const std::optional<detail::WaitSnapshot> wait = detail::read_wait(record->park_site);
+    if (!wait || !is_on_stack(*record, wait->registers.rsp)) {
+      running.push_back(i);
+    } else if (!batch.add(i, *wait, record->stack_high, buffer_.size())) {
+      read_batch();
+      batch.add(i, *wait, record->stack_high, buffer_.size());
+    }
+  }
+  read_batch();
+}
+
+// One thread alone: a virtual one, or one that has moved since it was read with others.
+bool ThreadDumper::read_parked(std::size_t i) {
+  const detail::ThreadRecord& record = *pending_[i].record;
+  for (int attempt = 0; attempt < kParkedAttempts; ++attempt) {
+    const std::optional<detail::WaitSnapshot> wait = detail::read_wait(record.park_site);
+    if (!wait || !is_on_stack(record, wait->registers.rsp)) return false;
+    const std::uintptr_t low = wait->registers.rsp, high = record.stack_high;
+    detail::StackCopy stack;
+    if (record.is_virtual) stack = detail::parked_stack_in_place(low, high);
+    if (stack.size == 0) {
+      const iovec to{buffer_.data(), std::min<std::size_t>(high - low, buffer_.size())};
+      const iovec from{reinterpret_cast<void*>(low), to.iov_len};
+      const long copied = ::syscall(SYS_process_vm_readv, dump_.pid_, &to, 1, &from, 1, 0);
+      stack = {low, buffer_.data(), copied > 0 ? static_cast<std::size_t>(copied) : 0};
+    }
+    if (use_parked(i, *wait, stack)) return true;
   }
   return false;
+}
+
+// False if the thread has moved since `wait` was read: what was seen of it may be anything.
+bool ThreadDumper::use_parked(std::size_t i, const detail::WaitSnapshot& wait,
+                              const detail::StackCopy& stack) {
+  ThreadInfo& info = dump_.threads_[i];
+  const detail::ThreadRecord& record = *pending_[i].record;
+  if (!detail::still_waits(record.park_site, wait)) return false;
+  const std::size_t frames_before = raw_.size();
+  walk(i, to_walk(wait.registers), Innermost::ReturnAddress, stack);
+  read_held_locks(info, pending_[i]);
+  WaitInfo described;
+  described.kind = wait.kind;
+  described.timed = wait.timed;
+  described.seconds = static_cast<double>(std::max<std::int64_t>(now_ns_ - wait.since_ns, 0)) / 1e9;
+  described.on.address = reinterpret_cast<std::uintptr_t>(wait.object);
+  described.on.type = static_text(wait.type);
+  described.on.name = wait.read_name();
+  described.on.owner = wait.read_owner();
+  if (!detail::still_waits(record.park_site, wait)) {
+    raw_.resize(frames_before);
+    pending_[i].frame_count = 0;
+    return false;
+  }
+  info.state = record.state.load(kRelaxed);
+  info.wait = std::move(described);
+  pending_[i].wait = wait;
+  return true;
 }
 
 void ThreadDumper::walk(std::size_t i, const WalkRegisters& registers, Innermost innermost,
@@ -236,9 +276,11 @@ void ThreadDumper::find_deadlocks() {
     if (pending_[i].record != nullptr) records.push_back(pending_[i].record);
     if (dump_.threads_[i].foreign) foreign.push_back(dump_.threads_[i].os_tid);
   }
-  const auto by_id = [](const auto& a, const auto& b) { return a->id < b->id; };
-  if (!std::is_sorted(records.begin(), records.end(), by_id))
-    std::sort(records.begin(), records.end(), by_id);
+  // Platform threads, then virtual ones, each sorted.
+  const auto first_virtual =
+      std::find_if(records.begin(), records.end(), [](const auto& record) { return record->is_virtual; });
+  std::inplace_merge(records.begin(), first_virtual, records.end(),
+                     [](const auto& a, const auto& b) { return a->id < b->id; });
   const auto identify = [this](pid_t tid) -> std::optional<detail::ForeignThreads::Thread> {
     auto threads = engine_.foreign.identify({tid});
     if (threads.empty()) return std::nullopt;

@@ -34,7 +34,9 @@ class ThreadDumper {
   void add_foreign_threads();
   void describe(ThreadInfo& info, Pending& pending);
   void read_held_locks(ThreadInfo& info, Pending& pending);
+  void read_threads(const detail::WalkRegisters& own_registers, std::vector<std::size_t>& running);
   bool read_parked(std::size_t i);
+  bool use_parked(std::size_t i, const detail::WaitSnapshot& wait, const detail::StackCopy& stack);
   void walk_own_stack(std::size_t i, const detail::WalkRegisters& registers);
   void find_deadlocks();
   void sample_running(const std::vector<std::size_t>& running);

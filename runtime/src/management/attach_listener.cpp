@@ -46,7 +46,8 @@ struct AttachListener::Connection {
   AttachRequestParser parser;
   Deadline deadline = kPatience;
   bool is_ready = false;
-  bool replies = false;  // the request is whole; `reply` from `sent` on is still to go
+  bool replies = false;  // the request is whole; what is left of `head` and `reply` is still to go
+  std::string head;      // the status line
   std::string reply;
   std::size_t sent = 0;
 };
@@ -161,8 +162,11 @@ void AttachListener::accept_from(int listening) {
 
 bool AttachListener::proceed(Connection& connection) {
   if (!connection.replies && !receive(connection)) return false;
-  while (connection.replies && connection.sent < connection.reply.size()) {
-    const std::string_view left = std::string_view(connection.reply).substr(connection.sent);
+  const std::size_t head = connection.head.size();
+  while (connection.replies && connection.sent < head + connection.reply.size()) {
+    const std::string_view left = connection.sent < head
+                                      ? std::string_view(connection.head).substr(connection.sent)
+                                      : std::string_view(connection.reply).substr(connection.sent - head);
     const ssize_t sent = ::send(connection.fd.get(), left.data(), left.size(), MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0) return errno == EAGAIN;
@@ -208,8 +212,8 @@ void AttachListener::execute(Connection& connection) {
   } catch (const std::exception& error) {
     reply = {1, std::string(error.what()) + "\n"};
   }
-  connection.reply = std::to_string(reply.status) + "\n";
-  connection.reply += reply.text;
+  connection.head = std::to_string(reply.status) + "\n";
+  connection.reply = std::move(reply.text);
 }
 
 }  // namespace creel::detail
