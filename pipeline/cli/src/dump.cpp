@@ -2,6 +2,7 @@
 
 #include <creel/pipeline/launch/process_table.hpp>
 #include <creel/runtime/error.hpp>
+#include <creel/runtime/executors.hpp>
 #include <creel/runtime/management/attach_client.hpp>
 
 #include <CLI/App.hpp>
@@ -11,6 +12,8 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
+#include <string_view>
+#include <system_error>
 
 namespace creel::cli {
 namespace {
@@ -20,10 +23,12 @@ using namespace std::chrono_literals;
 constexpr const char* kFooter = R"(Examples:
   creel dump 41233                  the threads of one process, as jstack prints them
   creel dump runs/clip_digits       those of every rank of a run, and of its launcher
+  creel dump runs/clip_digits       while `creel serve runs/clip_digits` answers: the server's
   creel dump 41233 --json           with the keys of the JDK's Thread.dump_to_file
 Works with any program that has a creel::Diagnostics, and with a JVM.)";
 
-// A process that does not answer must not keep the others' dumps from being seen.
+// All are asked at once and have this long together: a process that does not answer keeps no other one's dump
+// from being seen, and a run of many ranks takes no longer than one.
 constexpr auto kPatience = 5s;
 
 struct DumpOptions {
@@ -36,6 +41,21 @@ struct Target {
   std::string title;  // "rank 0 of 2"; empty for a process named by its number
   pid_t pid;
 };
+
+// The server that `creel serve RUN_DIR` has become tells the folder in its command line.
+std::vector<Target> servers_of(const std::filesystem::path& run_dir) {
+  constexpr std::string_view kBefore = " serve --run-dir ", kBehind = " --host ";
+  std::vector<Target> servers;
+  for (const ProcessInfo& process : list_processes()) {
+    const std::size_t at = process.command.find(kBefore);
+    if (!process.alive || at == std::string::npos) continue;
+    const std::size_t begin = at + kBefore.size();
+    const std::string folder = process.command.substr(begin, process.command.rfind(kBehind) - begin);
+    std::error_code missing;
+    if (std::filesystem::equivalent(folder, run_dir, missing)) servers.push_back({"server", process.pid});
+  }
+  return servers;
+}
 
 std::vector<Target> targets_of(const std::string& target) {
   pid_t pid = 0;
@@ -55,6 +75,8 @@ std::vector<Target> targets_of(const std::string& target) {
     }
     if (table->launcher.is_alive()) targets.push_back({"launcher", table->launcher.pid});
   }
+  const std::vector<Target> servers = servers_of(target);
+  targets.insert(targets.end(), servers.begin(), servers.end());
   if (targets.empty()) {
     throw Error("no process of a run lives in " + target + "; `creel ps` lists the processes",
                 ErrorCode::Missing);
@@ -62,9 +84,21 @@ std::vector<Target> targets_of(const std::string& target) {
   return targets;
 }
 
-std::string dump_of(const Target& target, const DumpOptions& options) {
-  if (options.json) return attach_execute(target.pid, "jcmd", {"Thread.print -json"}, kPatience);
-  return attach_execute(target.pid, "threaddump", {options.locks ? "-l" : ""}, kPatience);
+std::string dump_of(const Target& target, const DumpOptions& options, Deadline deadline) {
+  if (options.json) return attach_execute(target.pid, "jcmd", {"Thread.print -json"}, deadline);
+  return attach_execute(target.pid, "threaddump", {options.locks ? "-l" : ""}, deadline);
+}
+
+// Each in a thread of its own: the client waits on sockets and for processes to begin to listen.
+std::vector<Future<std::string>> ask(const std::vector<Target>& targets, const DumpOptions& options) {
+  const Deadline deadline = kPatience;
+  const auto threads = executors::new_fixed_thread_pool(targets.size());
+  std::vector<Future<std::string>> dumps;
+  for (const Target& target : targets) {
+    dumps.push_back(
+        threads->submit([&target, &options, deadline] { return dump_of(target, options, deadline); }));
+  }
+  return dumps;  // whole: the pool's destructor waits for its tasks
 }
 
 // One JSON object: {"processes": [{"name": "rank 0 of 2", "pid": 7, "dump": {"threadDump": …}}]}.
@@ -78,9 +112,11 @@ int dump(const DumpOptions& options) {
   const bool merged = !targets.front().title.empty();
   int failed = 0;
   bool first = true;
-  for (const Target& target : targets) {
+  const std::vector<Future<std::string>> dumps = ask(targets, options);
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    const Target& target = targets[i];
     try {
-      const std::string text = dump_of(target, options);
+      const std::string& text = dumps[i].get();
       if (!merged) {
         print(text);
       } else if (options.json) {

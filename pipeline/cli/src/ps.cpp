@@ -14,7 +14,10 @@ Lists what jps lists: programs of this user with a creel::Diagnostics, and JVMs.
 int list() {
   std::string text = "    PID  COMMAND\n";
   for (const ProcessInfo& process : list_processes()) {
-    if (!process.alive) continue;
+    if (!process.alive) {  // killed: what it left may go
+      remove_leftovers(process.pid);
+      continue;
+    }
     const std::string pid = std::to_string(process.pid);
     text += std::string(pid.size() < 7 ? 7 - pid.size() : 0, ' ') + pid + "  " + process.command + "\n";
   }

@@ -1,10 +1,17 @@
 // The command line as a user meets it: the program itself, its output and its exit codes.
+#include <creel/pipeline/launch/process_table.hpp>
+#include <creel/runtime/diagnostics.hpp>
+#include <creel/runtime/management/attach_client.hpp>
+
 #include <creel_test/temporary_folder.hpp>
 #include <doctest/doctest.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -12,6 +19,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -39,6 +47,41 @@ Outcome creel(const std::string& arguments, const std::string& environment = "")
   const int status = std::system(command.c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, content(out), content(err)};
 }
+
+// Processes with diagnostics that do nothing; killed at the end.
+class Children {
+ public:
+  Children() = default;
+  Children(const Children&) = delete;
+  Children& operator=(const Children&) = delete;
+  ~Children() {
+    for (const pid_t pid : pids_) {
+      ::kill(pid, SIGKILL);
+      ::waitpid(pid, nullptr, 0);
+      creel::remove_leftovers(pid);
+    }
+  }
+  pid_t add(const creel::DiagnosticsOptions& options) {
+    std::array<int, 2> ready{};
+    REQUIRE(::pipe(ready.data()) == 0);
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      const creel::Diagnostics diagnostics{options};
+      if (::write(ready[1], "x", 1) != 1) ::_exit(1);
+      for (;;) ::pause();
+    }
+    char byte = 0;
+    REQUIRE(::read(ready[0], &byte, 1) == 1);
+    ::close(ready[0]);
+    ::close(ready[1]);
+    pids_.push_back(pid);
+    return pid;
+  }
+  const std::vector<pid_t>& pids() const noexcept { return pids_; }
+
+ private:
+  std::vector<pid_t> pids_;
+};
 
 std::string script(const fs::path& path, const std::string& body) {
   std::ofstream(path) << "#!/bin/sh\n" << body << "\n";
@@ -196,6 +239,55 @@ TEST_CASE("dump and ps need something that lives") {
   const Outcome ps = creel("ps");
   CHECK(ps.code == 0);
   CHECK(ps.out.starts_with("    PID  COMMAND\n"));
+}
+
+TEST_CASE(
+    "all processes of a run are dumped at once, and those that do not answer cost one deadline together") {
+  const creel_test::TemporaryFolder folder;
+  Children ranks;
+  for (int i = 0; i < 3; ++i) ranks.add({.name = "rank"});
+  creel::pipeline::ProcessTable table;
+  for (const pid_t pid : ranks.pids()) table.ranks.push_back(*creel::pipeline::ProcessIdentity::of(pid));
+  table.write(folder.path());
+  const Outcome all = creel("dump " + folder.path().string());
+  CHECK(all.code == 0);
+  for (const char* title : {"==== rank 0 of 3, pid ", "==== rank 1 of 3, pid ", "==== rank 2 of 3, pid "})
+    CHECK(all.out.find(title) != std::string::npos);
+
+  ::kill(ranks.pids()[0], SIGSTOP);
+  ::kill(ranks.pids()[2], SIGSTOP);
+  const auto begin = std::chrono::steady_clock::now();
+  const Outcome some = creel("dump " + folder.path().string());
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(9));  // 5 each
+  CHECK(some.code == 1);
+  CHECK(some.out.find("==== rank 1 of 3, pid ") != std::string::npos);
+  CHECK(some.err.find("rank 0 of 3") != std::string::npos);
+  CHECK(some.err.find("rank 2 of 3") != std::string::npos);
+}
+
+TEST_CASE("the server of a run is found by the run's folder") {
+  const creel_test::TemporaryFolder folder, other;
+  Children server;
+  server.add(
+      {.name = "creel-worker",
+       .arguments = {"serve", "--run-dir", folder.path().string(), "--host", "127.0.0.1", "--port", "0"}});
+  const Outcome found = creel("dump " + folder.path().string());
+  CHECK(found.code == 0);
+  CHECK(found.out.starts_with("==== server, pid " + std::to_string(server.pids()[0]) + " ====\n"));
+  CHECK(creel("dump " + other.path().string()).code == 3);
+}
+
+TEST_CASE("ps removes what a killed process left") {
+  Children child;
+  const pid_t pid = child.add({.name = "to be killed"});
+  const std::string socket = "/tmp/.java_pid" + std::to_string(pid);
+  CHECK(creel("ps").out.find(" " + std::to_string(pid) + "  to be killed\n") != std::string::npos);
+  CHECK(fs::exists(socket));
+  ::kill(pid, SIGKILL);
+  ::waitpid(pid, nullptr, 0);
+  CHECK(fs::exists(socket));
+  CHECK(creel("ps").out.find("to be killed") == std::string::npos);
+  CHECK_FALSE(fs::exists(socket));
 }
 
 TEST_CASE("the keys can be listed whole or in part, and the page of them is current") {
