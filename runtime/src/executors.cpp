@@ -1,11 +1,13 @@
 #include "container_scope.hpp"
 #include "scope_exit.hpp"
+#include "task_queue.hpp"
 
 #include <creel/runtime/condition.hpp>
 #include <creel/runtime/executors.hpp>
 #include <creel/runtime/reentrant_lock.hpp>
 #include <creel/runtime/thread_pool_executor.hpp>
 
+#include <limits>
 #include <mutex>
 #include <unordered_map>
 
@@ -92,6 +94,28 @@ class ThreadPerTaskExecutor final : public ExecutorService {
 std::unique_ptr<ExecutorService> new_fixed_thread_pool(std::size_t threads, ThreadFactory factory) {
   return std::make_unique<ThreadPoolExecutor>(
       ThreadPoolExecutor::Options{.core_size = threads, .factory = std::move(factory)});
+}
+
+std::unique_ptr<ExecutorService> new_single_thread_executor(ThreadFactory factory) {
+  return new_fixed_thread_pool(1, std::move(factory));
+}
+
+std::unique_ptr<ExecutorService> new_cached_thread_pool(ThreadFactory factory) {
+  return std::make_unique<ThreadPoolExecutor>(ThreadPoolExecutor::Options{
+      .core_size = 0,
+      .maximum_size = std::numeric_limits<std::size_t>::max(),
+      .queue = std::make_shared<detail::TaskQueue>("", detail::TaskQueue::Mode::HandsOff),
+      .factory = std::move(factory)});
+}
+
+std::unique_ptr<ScheduledExecutorService> new_scheduled_thread_pool(std::size_t threads,
+                                                                    ThreadFactory factory) {
+  return std::make_unique<ScheduledThreadPoolExecutor>(
+      ScheduledThreadPoolExecutor::Options{.core_size = threads, .factory = std::move(factory)});
+}
+
+std::unique_ptr<ScheduledExecutorService> new_single_thread_scheduled_executor(ThreadFactory factory) {
+  return new_scheduled_thread_pool(1, std::move(factory));
 }
 
 std::unique_ptr<ExecutorService> new_virtual_thread_per_task_executor(std::string name) {

@@ -1,15 +1,10 @@
 #include "container_scope.hpp"
 #include "scope_exit.hpp"
-
-#include <creel/runtime/condition.hpp>
-#include <creel/runtime/linked_blocking_queue.hpp>
-#include <creel/runtime/reentrant_lock.hpp>
-#include <creel/runtime/thread_pool_executor.hpp>
+#include "thread_pool_state.hpp"
 
 #include <algorithm>
-#include <limits>
+#include <iterator>
 #include <mutex>
-#include <vector>
 
 namespace creel {
 namespace {
@@ -19,166 +14,201 @@ std::string next_pool_name() {
   return "pool-" + std::to_string(next.fetch_add(1, std::memory_order_relaxed));
 }
 
+void check_sizes(std::size_t core, std::size_t maximum) {
+  if (maximum != 0 && core <= maximum) return;
+  throw Error("a thread pool of core size " + std::to_string(core) + " and maximum size " +
+              std::to_string(maximum) + "; use a maximum of 1 or more, and core ≤ maximum");
+}
+
 }  // namespace
 
-// The pool's threads share it, so that the last one may still leave while the executor is destroyed.
-class ThreadPoolExecutor::State : public std::enable_shared_from_this<State> {
- public:
-  explicit State(Options options);
-
-  void execute(Task task);
-  void shutdown();
-  std::vector<Task> shutdown_now();
-  bool is_shutdown() const noexcept { return phase_.load() != Phase::Running; }
-  bool is_terminated() const noexcept {
-    return is_shutdown() && threads_.load() == 0 && options_.queue->empty();
+void ThreadPoolExecutor::State::Worker::start_task() noexcept {
+  Activity idle = Activity::Idle;
+  // acquire: an interrupt that was meant for an idle thread is seen, and cleared, before the task begins.
+  while (!activity.compare_exchange_weak(idle, Activity::Running, std::memory_order_acquire,
+                                         std::memory_order_relaxed)) {
+    idle = Activity::Idle;
+    detail::cpu_relax();
   }
-  bool await_termination(Deadline deadline);
-  void await_termination_uninterruptibly();
-  Counts counts() const;
+}
 
- private:
-  enum class Phase : std::uint8_t { Running, ShutDown, Stopped };
-  enum class WorkerEnd : std::uint8_t { Exception, Idle, Shutdown };
+void ThreadPoolExecutor::State::Worker::end_task() noexcept {
+  completed.store(completed.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  activity.store(Activity::Idle, std::memory_order_release);
+}
 
-  bool add_worker(Task& first, std::size_t limit);
-  void work(Task first);
-  std::optional<Task> next_task(WorkerEnd& how);
-  bool leave_idle() noexcept;
-  void worker_ends(WorkerEnd how) noexcept;
-  void reject(Task& task);
+void ThreadPoolExecutor::State::Worker::interrupt_if_idle() noexcept {
+  Activity idle = Activity::Idle;
+  if (!activity.compare_exchange_strong(idle, Activity::Interrupting, std::memory_order_acquire)) return;
+  thread.interrupt();
+  activity.store(Activity::Idle, std::memory_order_release);
+}
 
-  Options options_;
-  std::shared_ptr<ThreadContainer> container_;
-  std::atomic<Phase> phase_{Phase::Running};
-  std::atomic<std::size_t> threads_{0};
-  std::atomic<std::size_t> active_{0};
-  std::atomic<std::uint64_t> completed_{0};
-  mutable ReentrantLock lock_;  // guards what follows
-  Condition terminated_{lock_};
-  std::vector<Thread> workers_;
-  std::size_t largest_ = 0;
-};
-
-ThreadPoolExecutor::State::State(Options options) : options_(std::move(options)) {
-  if (options_.maximum_size == 0) options_.maximum_size = options_.core_size;
-  if (options_.maximum_size == 0 || options_.core_size > options_.maximum_size) {
-    throw Error("a thread pool of core size " + std::to_string(options_.core_size) + " and maximum size " +
-                std::to_string(options_.maximum_size) + "; use 1 or more, and core ≤ maximum");
-  }
+ThreadPoolExecutor::State::State(Options options)
+    : options_(std::move(options)),
+      core_size_(options_.core_size),
+      maximum_size_(options_.maximum_size == 0 ? options_.core_size : options_.maximum_size),
+      keep_alive_(options_.keep_alive),
+      core_may_time_out_(options_.core_may_time_out),
+      rejection_(options_.rejection) {
+  check_sizes(core_size_.load(), maximum_size_.load());
   if (options_.name.empty()) options_.name = next_pool_name();
-  if (options_.queue == nullptr) {
-    options_.queue =
-        std::make_shared<LinkedBlockingQueue<Task>>(std::numeric_limits<std::size_t>::max(), options_.name);
-  }
+  if (options_.queue == nullptr) options_.queue = std::make_shared<detail::TaskQueue>(options_.name);
+  own_queue_ = dynamic_cast<detail::TaskQueue*>(options_.queue.get());
   if (!options_.factory) options_.factory = Thread::of_platform().name(options_.name + "-", 0).factory();
   container_ = ThreadContainer::create(options_.name, "creel::ThreadPoolExecutor");
 }
 
-void ThreadPoolExecutor::State::execute(Task task) {
-  if (is_shutdown()) return reject(task);
-  if (add_worker(task, options_.core_size)) return;
+void ThreadPoolExecutor::State::execute(Task task, ThreadPoolExecutor& pool) {
+  if (is_shutdown()) return reject(task, pool);
+  if (threads_.load() < core_size_.load() && add_worker(task, core_size_.load())) return;
   // A queue that was closed by a shutdown refuses; what it accepts before will be run by those that drain it.
   if (options_.queue->offer(std::move(task))) {
     Task none;
-    if (threads_.load() == 0) add_worker(none, options_.maximum_size);
+    if (threads_.load() == 0 || (own_queue_ != nullptr && own_queue_->needs_worker()))
+      add_worker(none, maximum_size_.load());
     return;
   }
-  if (!is_shutdown() && add_worker(task, options_.maximum_size)) return;
-  reject(task);
+  if (!is_shutdown() && add_worker(task, maximum_size_.load())) return;
+  reject(task, pool);
 }
 
-// Starts a thread with `first` as its first task (or none), if there are fewer than `limit`.
 bool ThreadPoolExecutor::State::add_worker(Task& first, std::size_t limit) {
   std::size_t count = threads_.load();
   do {
     if (count >= limit) return false;
   } while (!threads_.compare_exchange_weak(count, count + 1));
-  auto shared = std::make_shared<Task>(std::move(first));
+  auto shared = std::make_shared<Task>(std::move(first));  // a factory's std::function must be copyable
   const std::lock_guard guard{lock_};
   if (phase_.load() == Phase::Stopped || (is_shutdown() && *shared)) {  // a shutdown came between
     threads_.fetch_sub(1);
     first = std::move(*shared);
+    announce_termination();
     return false;
   }
+  Worker& worker = workers_.emplace_back();
+  worker.place = std::prev(workers_.end());
   try {
     const detail::ContainerScope scope{*container_};
-    workers_.push_back(
-        options_.factory([self = shared_from_this(), shared] { self->work(std::move(*shared)); }));
+    // The lock keeps the thread from leaving before it stands in its place.
+    worker.thread = options_.factory(
+        [self = shared_from_this(), &worker, shared] { self->work(worker, std::move(*shared)); });
   } catch (...) {
+    workers_.pop_back();
     threads_.fetch_sub(1);
-    terminated_.signal_all();
+    first = std::move(*shared);
+    announce_termination();
     throw;
   }
   largest_ = std::max(largest_, workers_.size());
   return true;
 }
 
-void ThreadPoolExecutor::State::work(Task first) {
+// For tasks that came into the queue by themselves.
+void ThreadPoolExecutor::State::ensure_worker() {
+  Task none;
+  if (!add_worker(none, core_size_.load()) && threads_.load() == 0) add_worker(none, 1);
+}
+
+bool ThreadPoolExecutor::State::prestart() {
+  Task none;
+  return !is_shutdown() && add_worker(none, core_size_.load());
+}
+
+void ThreadPoolExecutor::State::work(Worker& self, Task first) {
   WorkerEnd how = WorkerEnd::Exception;
-  const detail::ScopeExit at_end([&] { worker_ends(how); });  // also when a task throws: the pool must know
+  const detail::ScopeExit at_end(
+      [&] { worker_ends(self, how); });  // also when a task throws: the pool must know
   std::optional<Task> task;
   if (first) task = std::move(first);
   while (task || (task = next_task(how))) {
-    // An interrupt that was meant for the task before must not hit this one; shutdown_now()'s is meant for
-    // all.
-    if (phase_.load() != Phase::Stopped) Thread::interrupted();
-    active_.fetch_add(1);
-    const detail::ScopeExit done([this] {
-      active_.fetch_sub(1);
-      completed_.fetch_add(1);
-    });
-    (*task)();
+    run_task(self, *task);
     task.reset();
   }
+}
+
+void ThreadPoolExecutor::State::run_task(Worker& self, Task& task) {
+  self.start_task();
+  const detail::ScopeExit done([&] { self.end_task(); });
+  // An interrupt that was meant for the task before must not hit this one; shutdown_now()'s is meant for all.
+  if (phase_.load(std::memory_order_relaxed) != Phase::Stopped) Thread::interrupted();
+  if (options_.before_execute) options_.before_execute(task);
+  if (!options_.after_execute) return task();
+  try {
+    task();
+  } catch (...) {
+    options_.after_execute(task, std::current_exception());
+    throw;
+  }
+  options_.after_execute(task, nullptr);
 }
 
 // The next task; none if the thread is to end, and then how.
 std::optional<Task> ThreadPoolExecutor::State::next_task(WorkerEnd& how) {
   for (;;) {
     try {
-      const bool may_leave = options_.core_may_time_out || threads_.load() > options_.core_size;
+      const bool may_leave = core_may_time_out_.load() || threads_.load() > core_size_.load();
       std::optional<Task> task =
-          options_.queue->poll(may_leave ? Deadline(options_.keep_alive) : Deadline::never());
-      if (!task && options_.queue->is_closed()) how = WorkerEnd::Shutdown;
-      if (!task && how != WorkerEnd::Shutdown && may_leave && leave_idle()) how = WorkerEnd::Idle;
-      if (task || how != WorkerEnd::Exception) return task;
+          options_.queue->poll(may_leave ? Deadline(keep_alive_.load()) : Deadline::never());
+      if (task) {
+        // Of a queue that hands off: this was the worker for which another task was left there.
+        Task none;
+        if (own_queue_ != nullptr && own_queue_->needs_worker()) add_worker(none, maximum_size_.load());
+        return task;
+      }
+      if (options_.queue->is_closed() && options_.queue->empty()) {
+        how = WorkerEnd::Shutdown;
+      } else if (may_leave && leave_idle()) {
+        how = WorkerEnd::Idle;
+      }
+      if (how != WorkerEnd::Exception) return task;
     } catch (const InterruptedError&) {
-      // Somebody's late interrupt: a thread of the pool ends by shutdown only, which closes the queue.
+      // Somebody's late interrupt, or new sizes: a thread of the pool ends by shutdown and keep_alive only.
     }
   }
 }
 
 // A thread that had nothing to do for long signs off, unless too few would stay.
 bool ThreadPoolExecutor::State::leave_idle() noexcept {
-  const std::size_t least = options_.core_may_time_out ? 0 : options_.core_size;
+  const std::size_t least = core_may_time_out_.load() ? 0 : core_size_.load();
   for (std::size_t count = threads_.load(); count > least && options_.queue->empty();) {
     if (threads_.compare_exchange_weak(count, count - 1)) return true;
   }
   return false;
 }
 
-void ThreadPoolExecutor::State::worker_ends(WorkerEnd how) noexcept {
-  Task none;
+void ThreadPoolExecutor::State::worker_ends(Worker& self, WorkerEnd how) noexcept {
   {
     const std::lock_guard guard{lock_};
-    const Thread self = Thread::current();
-    std::erase(workers_, self);
+    completed_by_gone_ += self.completed.load(std::memory_order_relaxed);
+    workers_.erase(self.place);
     if (how != WorkerEnd::Idle) threads_.fetch_sub(1);
-    if (is_terminated()) terminated_.signal_all();
+    announce_termination();
   }
   // Replace one that an exception ended, or the last one if a task came as it left.
   const bool needed = threads_.load() == 0 && !options_.queue->empty();
   if (!needed && !(how == WorkerEnd::Exception && !is_shutdown())) return;
   try {
-    add_worker(none, options_.maximum_size);
+    Task none;
+    add_worker(none, maximum_size_.load());
   } catch (const Error&) {
     // No more threads: the next task tries again.
   }
 }
 
-void ThreadPoolExecutor::State::reject(Task& task) {
-  switch (options_.rejection) {
+// Under lock_, wherever the pool may have come to its end.
+void ThreadPoolExecutor::State::announce_termination() noexcept {
+  if (!is_terminated()) return;
+  if (!announced_ && options_.terminated) {
+    announced_ = true;
+    options_.terminated();
+  }
+  terminated_.signal_all();
+}
+
+void ThreadPoolExecutor::State::reject(Task& task, ThreadPoolExecutor& pool) {
+  if (options_.on_rejected) return options_.on_rejected(std::move(task), pool);
+  switch (rejection_.load()) {
     case Rejection::Abort:
       break;
     case Rejection::CallerRuns:
@@ -189,13 +219,33 @@ void ThreadPoolExecutor::State::reject(Task& task) {
     case Rejection::DiscardOldest:
       if (is_shutdown()) return;
       options_.queue->poll();
-      return execute(std::move(task));
+      return execute(std::move(task), pool);
   }
   throw RejectedError("thread pool \"" + options_.name + "\" takes no task: it " +
                       (is_shutdown() ? "is shut down"
-                                     : "has all of its " + std::to_string(options_.maximum_size) +
+                                     : "has all of its " + std::to_string(maximum_size_.load()) +
                                            " threads busy and its queue of " +
                                            std::to_string(options_.queue->capacity()) + " full"));
+}
+
+void ThreadPoolExecutor::State::resize(std::size_t core, std::size_t maximum) {
+  {
+    const std::lock_guard guard{lock_};
+    check_sizes(core, maximum);
+    core_size_.store(core);
+    maximum_size_.store(maximum);
+  }
+  wake_idle();
+  Task none;
+  for (std::size_t queued = options_.queue->size(); queued > 0 && !is_shutdown(); --queued) {
+    if (!add_worker(none, core)) return;
+  }
+}
+
+// Those that wait look at the sizes again.
+void ThreadPoolExecutor::State::wake_idle() {
+  const std::lock_guard guard{lock_};
+  for (Worker& worker : workers_) worker.interrupt_if_idle();
 }
 
 void ThreadPoolExecutor::State::shutdown() {
@@ -203,7 +253,7 @@ void ThreadPoolExecutor::State::shutdown() {
   Phase running = Phase::Running;
   phase_.compare_exchange_strong(running, Phase::ShutDown);
   options_.queue->close();
-  if (is_terminated()) terminated_.signal_all();
+  announce_termination();
 }
 
 std::vector<Task> ThreadPoolExecutor::State::shutdown_now() {
@@ -212,8 +262,8 @@ std::vector<Task> ThreadPoolExecutor::State::shutdown_now() {
   phase_.store(Phase::Stopped);
   options_.queue->close();
   options_.queue->drain_to(std::back_inserter(left));
-  for (const Thread& worker : workers_) worker.interrupt();
-  if (is_terminated()) terminated_.signal_all();
+  for (const Worker& worker : workers_) worker.thread.interrupt();
+  announce_termination();
   return left;
 }
 
@@ -229,7 +279,12 @@ void ThreadPoolExecutor::State::await_termination_uninterruptibly() {
 
 ThreadPoolExecutor::Counts ThreadPoolExecutor::State::counts() const {
   const std::lock_guard guard{lock_};
-  return {workers_.size(), active_.load(), largest_, options_.queue->size(), completed_.load()};
+  Counts counts{workers_.size(), 0, largest_, options_.queue->size(), completed_by_gone_};
+  for (const Worker& worker : workers_) {
+    if (worker.activity.load(std::memory_order_acquire) == Worker::Activity::Running) ++counts.active;
+    counts.completed += worker.completed.load(std::memory_order_relaxed);
+  }
+  return counts;
 }
 
 ThreadPoolExecutor::ThreadPoolExecutor(Options options)
@@ -240,12 +295,58 @@ ThreadPoolExecutor::~ThreadPoolExecutor() {
   state_->await_termination_uninterruptibly();
 }
 
-void ThreadPoolExecutor::execute(Task task) { state_->execute(std::move(task)); }
+void ThreadPoolExecutor::execute(Task task) { state_->execute(std::move(task), *this); }
 void ThreadPoolExecutor::shutdown() { state_->shutdown(); }
 std::vector<Task> ThreadPoolExecutor::shutdown_now() { return state_->shutdown_now(); }
 bool ThreadPoolExecutor::is_shutdown() const noexcept { return state_->is_shutdown(); }
 bool ThreadPoolExecutor::is_terminated() const noexcept { return state_->is_terminated(); }
 bool ThreadPoolExecutor::await_termination(Deadline deadline) { return state_->await_termination(deadline); }
 ThreadPoolExecutor::Counts ThreadPoolExecutor::counts() const { return state_->counts(); }
+
+void ThreadPoolExecutor::ensure_worker() { state_->ensure_worker(); }
+bool ThreadPoolExecutor::prestart_core_thread() { return state_->prestart(); }
+std::size_t ThreadPoolExecutor::prestart_all_core_threads() {
+  std::size_t started = 0;
+  while (state_->prestart()) ++started;
+  return started;
+}
+
+void ThreadPoolExecutor::set_core_pool_size(std::size_t size) {
+  state_->resize(size, state_->maximum_size_.load());
+}
+std::size_t ThreadPoolExecutor::core_pool_size() const noexcept { return state_->core_size_.load(); }
+void ThreadPoolExecutor::set_maximum_pool_size(std::size_t size) {
+  state_->resize(state_->core_size_.load(), size);
+}
+std::size_t ThreadPoolExecutor::maximum_pool_size() const noexcept { return state_->maximum_size_.load(); }
+void ThreadPoolExecutor::set_keep_alive_time(std::chrono::nanoseconds time) {
+  state_->keep_alive_.store(time);
+  state_->wake_idle();
+}
+std::chrono::nanoseconds ThreadPoolExecutor::keep_alive_time() const noexcept {
+  return state_->keep_alive_.load();
+}
+void ThreadPoolExecutor::allow_core_thread_time_out(bool on) {
+  state_->core_may_time_out_.store(on);
+  state_->wake_idle();
+}
+bool ThreadPoolExecutor::allows_core_thread_time_out() const noexcept {
+  return state_->core_may_time_out_.load();
+}
+void ThreadPoolExecutor::set_rejection(Rejection rejection) noexcept { state_->rejection_.store(rejection); }
+ThreadPoolExecutor::Rejection ThreadPoolExecutor::rejection() const noexcept {
+  return state_->rejection_.load();
+}
+void ThreadPoolExecutor::set_thread_factory(ThreadFactory factory) {
+  if (!factory) factory = Thread::of_platform().name(name() + "-", 0).factory();
+  const std::lock_guard guard{state_->lock_};
+  state_->options_.factory = std::move(factory);
+}
+const std::string& ThreadPoolExecutor::name() const noexcept { return state_->options_.name; }
+
+BlockingQueue<Task>& ThreadPoolExecutor::queue() const noexcept { return *state_->options_.queue; }
+std::size_t ThreadPoolExecutor::purge() {
+  return queue().remove_if([](const Task& task) { return task.is_cancelled(); });
+}
 
 }  // namespace creel

@@ -43,6 +43,12 @@ class Task {
   /// Runs it; only if there is something to run.
   void operator()() { operations_->call(storage_); }
 
+  /// Whether running it would do nothing, since the future of this submitted task has ended already.
+  bool is_cancelled() const noexcept {
+    return operations_ != nullptr && operations_->is_cancelled != nullptr &&
+           operations_->is_cancelled(storage_);
+  }
+
   void reset() noexcept {
     if (operations_ != nullptr) std::exchange(operations_, nullptr)->destroy(storage_);
   }
@@ -52,6 +58,7 @@ class Task {
     void (*call)(void*);
     void (*move)(void* from, void* to) noexcept;  // leaves nothing in `from`
     void (*destroy)(void*) noexcept;
+    bool (*is_cancelled)(const void*) noexcept;  // null: it cannot be
   };
   static constexpr std::size_t kInsideBytes = 3 * sizeof(void*);
 
@@ -62,18 +69,36 @@ class Task {
   }
 
   template <typename Stored>
+  static const Stored& stored_in(const void* at) noexcept {
+    if constexpr (fits<Stored>()) {
+      return *static_cast<const Stored*>(at);
+    } else {
+      return **static_cast<const Stored* const*>(at);
+    }
+  }
+  template <typename Stored>
+  static constexpr auto cancelled_test() noexcept -> bool (*)(const void*) noexcept {
+    if constexpr (requires(const Stored& stored) { stored.is_cancelled(); }) {
+      return [](const void* at) noexcept -> bool { return stored_in<Stored>(at).is_cancelled(); };
+    } else {
+      return nullptr;
+    }
+  }
+
+  template <typename Stored>
   static constexpr Operations kInside{[](void* at) { std::invoke(*static_cast<Stored*>(at)); },
                                       [](void* from, void* to) noexcept {
                                         ::new (to) Stored(std::move(*static_cast<Stored*>(from)));
                                         std::destroy_at(static_cast<Stored*>(from));
                                       },
-                                      [](void* at) noexcept { std::destroy_at(static_cast<Stored*>(at)); }};
+                                      [](void* at) noexcept { std::destroy_at(static_cast<Stored*>(at)); },
+                                      cancelled_test<Stored>()};
 
   template <typename Stored>
   static constexpr Operations kOutside{
       [](void* at) { std::invoke(**static_cast<Stored**>(at)); },
       [](void* from, void* to) noexcept { ::new (to) Stored*(*static_cast<Stored**>(from)); },
-      [](void* at) noexcept { delete *static_cast<Stored**>(at); }};
+      [](void* at) noexcept { delete *static_cast<Stored**>(at); }, cancelled_test<Stored>()};
 
   void take(Task& other) noexcept {
     operations_ = std::exchange(other.operations_, nullptr);

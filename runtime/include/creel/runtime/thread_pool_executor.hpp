@@ -7,6 +7,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -15,11 +17,14 @@ namespace creel {
 /// Threads that work through a queue of tasks; java.util.concurrent.ThreadPoolExecutor.
 ///
 /// A task starts a new thread while there are fewer than `core_size`; else it goes into the queue; if the
-/// queue is full it starts a new thread while there are fewer than `maximum_size`; else it is rejected. Dumps
-/// list the threads under the pool's name.
+/// queue is full it starts a new thread while there are fewer than `maximum_size`; else it is rejected. Tasks
+/// begin in the order in which they came. Dumps list the threads under the pool's name.
 ///
 ///     creel::ThreadPoolExecutor pool{{.core_size = 4, .name = "decode"}};
 ///     auto image = pool.submit([&] { return decode(bytes); });
+///
+/// Any thread may call anything at any time. A worker is interrupted by cancel() of the Future it works on
+/// and by shutdown_now() only; an interrupt that one task leaves behind does not reach the next.
 class ThreadPoolExecutor final : public ExecutorService {
  public:
   /// What happens to a task that finds neither room nor a thread, or comes after shutdown.
@@ -42,6 +47,14 @@ class ThreadPoolExecutor final : public ExecutorService {
     ThreadFactory factory{};
     Rejection rejection = Rejection::Abort;
     std::string name{};  ///< empty: "pool-N"
+    /// Java's hooks, called by the thread that runs the task. What before_execute throws ends the thread, and
+    /// the task is dropped. after_execute gets what the task threw, null if nothing; a submitted one's
+    /// failure is in its Future.
+    std::function<void(const Task&)> before_execute{};
+    std::function<void(const Task&, std::exception_ptr)> after_execute{};
+    std::function<void()> terminated{};  ///< once, by the last thread
+    /// Gets rejected tasks in place of `rejection`. May throw.
+    std::function<void(Task, ThreadPoolExecutor&)> on_rejected{};
   };
 
   /// Throws Error if the sizes contradict each other. Starts no thread yet.
@@ -56,7 +69,37 @@ class ThreadPoolExecutor final : public ExecutorService {
   std::vector<Task> shutdown_now() override;
   bool is_shutdown() const noexcept override;
   bool is_terminated() const noexcept override;
+  /// Shut down, but tasks still run.
+  bool is_terminating() const noexcept { return is_shutdown() && !is_terminated(); }
   bool await_termination(Deadline deadline = {}) override;
+
+  /// Starts a core thread that waits for work; false if all are there. Throws Error if the system gives none.
+  bool prestart_core_thread();
+  /// Starts all that are missing; returns how many.
+  std::size_t prestart_all_core_threads();
+
+  /// A change holds from now on: surplus threads that wait leave, missing ones start if tasks are queued.
+  /// Throws Error if it would be above the maximum.
+  void set_core_pool_size(std::size_t size);
+  std::size_t core_pool_size() const noexcept;
+  /// Throws Error if it would be 0 or below the core.
+  void set_maximum_pool_size(std::size_t size);
+  std::size_t maximum_pool_size() const noexcept;
+  void set_keep_alive_time(std::chrono::nanoseconds time);
+  std::chrono::nanoseconds keep_alive_time() const noexcept;
+  void allow_core_thread_time_out(bool on);
+  bool allows_core_thread_time_out() const noexcept;
+  void set_rejection(Rejection rejection) noexcept;
+  Rejection rejection() const noexcept;
+  /// For threads from now on; null: as in Options.
+  void set_thread_factory(ThreadFactory factory);
+  const std::string& name() const noexcept;
+
+  /// The tasks that wait: to look at, and for monitoring. What is taken out does not run.
+  BlockingQueue<Task>& queue() const noexcept;
+  /// Drops the submitted tasks in the queue whose futures were cancelled; returns how many. Without it they
+  /// stay until a thread comes to them.
+  std::size_t purge();
 
   /// Threads now, and those that run a task, and the most there were; tasks that have ended, and that wait.
   struct Counts {
@@ -66,6 +109,9 @@ class ThreadPoolExecutor final : public ExecutorService {
   Counts counts() const;
 
  private:
+  friend class ScheduledThreadPoolExecutor;
+  void ensure_worker();
+
   class State;
   std::shared_ptr<State> state_;  // the threads hold it too
 };

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <creel/runtime/deadline.hpp>
+#include <creel/runtime/detail/spin_lock.hpp>
+
+namespace creel::detail {
+
+/// Whether the process has a second processor on which what is waited for could happen.
+bool has_several_processors() noexcept;
+
+/// Looks for `ready()` for about 10 µs, a little more than a thread needs to be put to sleep and woken again:
+/// what comes that soon is met without the kernel, and a wait costs twice at most what it would have. Only on
+/// platform threads: a virtual one leaves its carrier for less.
+template <typename Ready>
+bool spin_until(Ready ready) noexcept {
+  constexpr auto kPatience = std::chrono::microseconds(10);
+  if (!has_several_processors()) return ready();
+  for (const auto end = Deadline::Clock::now() + kPatience; Deadline::Clock::now() < end;) {
+    for (int i = 0; i < 16; ++i) {
+      if (ready()) return true;
+      cpu_relax();
+    }
+  }
+  return ready();
+}
+
+}  // namespace creel::detail
