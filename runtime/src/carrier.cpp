@@ -1,3 +1,5 @@
+#include "carrier.hpp"
+
 #include "native_thread.hpp"
 #include "sync_point.hpp"
 #include "thread_body.hpp"
@@ -19,96 +21,130 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 
 [[gnu::tls_model("initial-exec")]] thread_local Carrier* tls_carrier = nullptr;
 
-// Out of line, and opaque: a virtual thread comes back from a switch on another carrier, while the compiler
-// would keep the address of a thread_local over it.
-[[gnu::noinline]] Carrier* current_carrier() noexcept {
-  asm volatile("" ::: "memory");
-  return tls_carrier;
-}
-
 // Most overflows end in the guard page; without one this finds those that were deep when the thread parked.
+// What the next thread's turn does on this stack before it is its own again fits into what is asked for.
 void check_stack_end(const VirtualThread& self) noexcept {
-  constexpr std::uintptr_t kLeast = 512;
+  constexpr std::uintptr_t kLeast = 1024;
   const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-  if (here >= self.stack.low + kLeast) [[likely]]
+  const std::uintptr_t low = self.stack_low.load(kRelaxed);
+  if (here >= low + kLeast) [[likely]]
     return;
   std::fprintf(
       stderr,
       "virtual thread \"%s\" #%llu ran over its stack of %zu bytes; use Thread::Builder::stack_size\n",
-      self.name().c_str(), static_cast<unsigned long long>(self.id), self.stack.high - self.stack.low);
+      self.name().c_str(), static_cast<unsigned long long>(self.id), self.stack_high.load(kRelaxed) - low);
   std::abort();
 }
 
-void leave_carrier(VirtualThread& self, VirtualThread::Next next) noexcept {
-  check_stack_end(self);
-  self.next = next;
-  switch_stacks(self.point, current_carrier()->point);
+void dismount(Carrier& carrier, VirtualThread& thread) noexcept {
+  carrier.mounted = nullptr;
+  carrier.record->own().carrying.store(0, kRelaxed);
+  thread.os_tid.store(0, kRelaxed);
+  thread.carrier.store(0, kRelaxed);
 }
 
-void virtual_entry(void* argument) {
-  auto& self = *static_cast<VirtualThread*>(argument);
-  run_thread_body(std::static_pointer_cast<ThreadRecord>(self.shared_from_this()), self.body, self.handler);
-  self.body = nullptr;  // here, on the thread's own stack: destructors of what it captured may park
-  self.handler = nullptr;
+void virtual_entry() {
+  auto& self = static_cast<VirtualThread&>(current_record());
+  {
+    // On the thread's own stack to the end: destructors of what it captured may park.
+    const std::function<void()> body = self.take_body();
+    run_thread_body(self.shared_from_this(), body, nullptr);
+  }
   end_thread_locals(self);
+  std::destroy_at(self.running.exchange(nullptr, kRelaxed));
+  Carrier& carrier = *current_carrier();
   self.next = VirtualThread::Next::End;
-  leave_for_ever(self.point, current_carrier()->point);
+  carrier.leaving = &self;
+  dismount(carrier, self);
+  set_current_record(carrier.record);
+  leave_for_ever(self.point, carrier.point);
+}
+
+VirtualStack take_stack(Carrier& carrier, std::size_t bytes) {
+  if (bytes == kDefaultVirtualStackBytes && carrier.stack_count > 0) {
+    const std::uintptr_t low = carrier.stacks[--carrier.stack_count];
+    return {low, low + kDefaultVirtualStackBytes};
+  }
+  return acquire_virtual_stack(bytes);
+}
+
+void give_stack(Carrier& carrier, VirtualStack stack) noexcept {
+  if (stack.high - stack.low == kDefaultVirtualStackBytes && carrier.stack_count < Carrier::kStacks) {
+    carrier.stacks[carrier.stack_count++] = stack.low;
+  } else {
+    release_virtual_stack(stack);
+  }
 }
 
 }  // namespace
 
-void VirtualScheduler::submit(VirtualThread& thread) noexcept {
-  Carrier* carrier = current_carrier();
-  if (carrier == nullptr || &carrier->scheduler != this || !carrier->queue.push(&thread)) push_shared(thread);
-  signal_work();
-}
-
-// The carrier itself goes on with what is first in its queue; others are called only if there is more.
-void VirtualScheduler::submit_again(Carrier& self, VirtualThread& thread) noexcept {
-  if (!self.queue.push(&thread)) push_shared(thread);
-  if (self.queue.size() > 1) signal_work();
+Carrier* current_carrier() noexcept {
+  asm volatile("" ::: "memory");
+  return tls_carrier;
 }
 
 void VirtualScheduler::run(Carrier& self) noexcept {
   tls_carrier = &self;
   self.record = &current_record();
+  self.exceptions = &exception_state();
   adopt_stack(self.point, self.record->stack_low, self.record->stack_high);
   for (;;) run_one(self, next(self));
 }
 
 // The first turn of a thread: it gets its stack. Without one it cannot even fail on its own.
-void VirtualScheduler::begin(Carrier& self, VirtualThread& thread) noexcept {
+bool VirtualScheduler::begin(Carrier& self, VirtualThread& thread) noexcept {
+  VirtualStack stack;
   try {
-    thread.stack = acquire_virtual_stack(thread.stack_bytes);
+    stack = take_stack(self, thread.stack_low.load(kRelaxed));
   } catch (const std::exception& error) {
     log::error("virtual_thread.no_stack", {{"thread", thread.name()}, {"what", error.what()}});
-    set_current_record(self.record);
-    thread.body = nullptr;
+    thread.take_body();
     thread.end();
-    return;
+    return false;
   }
-  thread.stack_low = thread.stack.low;
-  thread.stack_high = thread.stack.high;
-  thread.started_ns = monotonic_ns();
-  make_stack(thread.point, thread.stack.low, thread.stack.high, virtual_entry, &thread);
+  const std::uintptr_t top = (stack.high - sizeof(RunningState)) & ~std::uintptr_t{63};
+  thread.stack_low.store(stack.low, kRelaxed);
+  thread.stack_high.store(stack.high, kRelaxed);
+  thread.running.store(::new (reinterpret_cast<void*>(top)) RunningState, std::memory_order_release);
+  thread.started_ns.store(coarse_monotonic_ns(), kRelaxed);
+  make_stack(thread.point, stack.low, top, virtual_entry);
+  mount(self, thread);
+  switch_stacks(self.point, thread.point);
+  return true;
+}
+
+// The last act for a thread, on its carrier's stack: it leaves its own.
+void VirtualScheduler::finish(Carrier& self, VirtualThread& thread) noexcept {
+  discard_stack(thread.point);
+  const VirtualStack stack{thread.stack_low.load(kRelaxed), thread.stack_high.load(kRelaxed)};
+  give_stack(self, stack);
+  thread.end();
+}
+
+void VirtualScheduler::mount(Carrier& self, VirtualThread& thread) noexcept {
+  self.mounted = &thread;
+  thread.carrier.store(self.record->id.load(kRelaxed), kRelaxed);
+  thread.os_tid.store(self.record->os_tid.load(kRelaxed), kRelaxed);
+  self.record->own().carrying.store(thread.id.load(kRelaxed), kRelaxed);
+  set_current_record(&thread);
 }
 
 void VirtualScheduler::run_one(Carrier& self, VirtualThread& thread) noexcept {
-  if (!thread.stack) {
-    const std::shared_ptr<ThreadRecord> keep = thread.shared_from_this();
-    begin(self, thread);
-    if (!thread.stack) return;
+  if (thread.has_begun()) [[likely]] {
+    mount(self, thread);
+    switch_stacks(self.point, thread.point);
+  } else if (!begin(self, thread)) {
+    return;
   }
-  thread.carrier.store(self.record->id, kRelaxed);
-  thread.os_tid.store(self.record->os_tid.load(kRelaxed), kRelaxed);
-  self.record->carrying.store(thread.id, kRelaxed);
-  set_current_record(&thread);
-  switch_stacks(self.point, thread.point);
-  set_current_record(self.record);
-  self.record->carrying.store(0, kRelaxed);
-  thread.os_tid.store(0, kRelaxed);
-  thread.carrier.store(0, kRelaxed);
+  // Maybe another one comes back than the one that was sent: they switch among themselves.
+  *self.exceptions = {};
+  settle(self);
+}
 
+// What the thread that has left last wanted to be done with it. On the carrier's stack or on that of the
+// thread that runs now.
+void VirtualScheduler::settle(Carrier& self) noexcept {
+  VirtualThread& thread = *std::exchange(self.leaving, nullptr);
   switch (thread.next) {
     case VirtualThread::Next::Park: {
       sync_point();
@@ -125,26 +161,49 @@ void VirtualScheduler::run_one(Carrier& self, VirtualThread& thread) noexcept {
       submit_again(self, thread);
       return;
     case VirtualThread::Next::End:
-      discard_stack(thread.point);
-      release_virtual_stack(thread.stack);
-      thread.end();
+      finish(self, thread);
       return;
   }
 }
 
-void start_virtual(VirtualThread& thread) { VirtualScheduler::instance().submit(thread); }
+void VirtualScheduler::leave(VirtualThread& self, VirtualThread::Next next) noexcept {
+  check_stack_end(self);
+  Carrier& carrier = *current_carrier();
+  const ExceptionState exceptions = *carrier.exceptions;
+  self.next = next;
+  carrier.leaving = &self;
+  VirtualThread* to = is_surplus() ? nullptr : pick(carrier);
+  dismount(carrier, self);
+  if (to != nullptr && to->has_begun()) [[likely]] {
+    mount(carrier, *to);
+    switch_stacks(self.point, to->point);
+  } else {
+    carrier.picked = to;
+    set_current_record(carrier.record);
+    switch_stacks(self.point, carrier.point);
+  }
+  Carrier& now = *current_carrier();
+  *now.exceptions = exceptions;
+  if (now.leaving != nullptr) settle(now);
+}
+
+void start_virtual(VirtualThread& thread) { VirtualScheduler::instance().submit_new(thread); }
 
 void park_virtual(VirtualThread& self, Deadline deadline) noexcept {
-  VirtualTimer& timer = current_carrier()->scheduler.timer();
-  if (!deadline.is_never()) timer.add(self, deadline);
-  leave_carrier(self, VirtualThread::Next::Park);
-  if (!deadline.is_never()) timer.remove(self);
+  VirtualScheduler& scheduler = current_carrier()->scheduler;
+  if (!deadline.is_never()) scheduler.timer().add(self, deadline);
+  scheduler.leave(self, VirtualThread::Next::Park);
+  if (!deadline.is_never()) scheduler.timer().remove(self);
   self.permit.exchange(ThreadRecord::kNoPermit, std::memory_order_acquire);
 }
 
-void unpark_virtual(VirtualThread& thread) noexcept { VirtualScheduler::instance().submit(thread); }
+void unpark_virtual(VirtualThread& thread) noexcept { VirtualScheduler::instance().submit_woken(thread); }
 
-void yield_virtual(VirtualThread& self) noexcept { leave_carrier(self, VirtualThread::Next::Yield); }
+void yield_virtual(VirtualThread& self) noexcept {
+  const Carrier& carrier = *current_carrier();
+  if (carrier.scheduler.is_alone(carrier)) return;
+  carrier.scheduler.leave(self, VirtualThread::Next::Yield);
+}
 
 CarrierCompensation::CarrierCompensation(const ThreadRecord& self) : blocked_(self.is_virtual) {
   if (blocked_) current_carrier()->scheduler.carrier_blocks();

@@ -1,5 +1,9 @@
 #pragma once
 
+#include "asymmetric_fence.hpp"
+
+#include <creel/runtime/detail/spin_lock.hpp>
+
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -8,11 +12,13 @@ namespace creel::detail {
 
 class VirtualThread;
 
-/// The virtual threads that one carrier is going to run, first in, first out. Its carrier puts at the tail;
-/// it and the others, who steal, take from the head. Bounded: what does not fit goes to the shared queue,
-/// where all find it.
+/// The virtual threads that one carrier is going to run, first in, first out, with one place before them all:
+/// the thread that the running one has just woken, and to which it most likely hands over by parking.
 ///
-/// Source: the run queue of Go's scheduler (D. Vyukov, Scalable Go Scheduler Design Doc, 2012).
+/// Its carrier takes at every switch, others steal when they have nothing else to do. So the carrier takes
+/// with plain loads and stores, and says that it does by `busy_`; a thief claims the queue, lets the kernel
+/// fence the carrier (asymmetric_fence.hpp), and waits until it is not busy. What does not fit goes to the
+/// shared queue, where all find it.
 class CarrierQueue {
  public:
   /// By its carrier only; false if it is full.
@@ -25,53 +31,123 @@ class CarrierQueue {
     return true;
   }
 
+  /// By its carrier only: puts `thread` before all others; returns the one that was there, or nullptr.
+  VirtualThread* push_first(VirtualThread* thread) noexcept {
+    const Busy busy{*this};
+    VirtualThread* before = first_.load(std::memory_order_relaxed);
+    first_.store(thread, std::memory_order_release);
+    return before;
+  }
+
   /// By its carrier only; nullptr if it is empty.
   VirtualThread* pop() noexcept {
-    std::uint32_t head = head_.load(std::memory_order_acquire);
-    for (;;) {
-      if (head == tail_.load(std::memory_order_relaxed)) return nullptr;
-      VirtualThread* thread = slots_[head % kSize].load(std::memory_order_relaxed);
-      if (head_.compare_exchange_weak(head, head + 1, std::memory_order_acq_rel, std::memory_order_acquire)) {
-        return thread;
-      }
+    const Busy busy{*this};
+    if (VirtualThread* thread = first_.load(std::memory_order_relaxed);
+        thread != nullptr && ++first_in_a_row_ < kMostFirstInARow) {
+      first_.store(nullptr, std::memory_order_relaxed);
+      return thread;
     }
+    first_in_a_row_ = 0;  // two threads that wake each other do not keep out the rest
+    const std::uint32_t head = head_.load(std::memory_order_relaxed);
+    if (head == tail_.load(std::memory_order_relaxed)) {
+      VirtualThread* thread = first_.load(std::memory_order_relaxed);
+      if (thread != nullptr) first_.store(nullptr, std::memory_order_relaxed);
+      return thread;
+    }
+    VirtualThread* thread = slots_[head % kSize].load(std::memory_order_relaxed);
+    head_.store(head + 1, std::memory_order_relaxed);
+    return thread;
   }
 
   /// Moves half of what is here to `thief`, which is empty and the calling carrier's own, and returns one of
-  /// it.
-  VirtualThread* steal(CarrierQueue& thief) noexcept {
-    std::uint32_t head = head_.load(std::memory_order_acquire);
-    for (;;) {
-      const std::uint32_t size = tail_.load(std::memory_order_acquire) - head;
-      if (size == 0) return nullptr;
-      if (size > kSize) {  // the two loads saw different moments
-        head = head_.load(std::memory_order_acquire);
-        continue;
+  /// it. The place before all others is left alone unless `first_too`.
+  VirtualThread* steal(CarrierQueue& thief, bool first_too) noexcept {
+    if (size() == 0 && !(first_too && has_first())) return nullptr;
+    if (claimed_.exchange(true, std::memory_order_acquire)) return nullptr;  // one thief at a time
+    asymmetric_heavy_fence();
+    VirtualThread* stolen = nullptr;
+    if (wait_until_not_busy()) {
+      stolen = take_half(thief);
+      if (stolen == nullptr && first_too) {
+        stolen = first_.load(std::memory_order_acquire);
+        first_.store(nullptr, std::memory_order_relaxed);
       }
-      const std::uint32_t count = size - size / 2;
-      const std::uint32_t to = thief.tail_.load(std::memory_order_relaxed);
-      for (std::uint32_t i = 0; i < count; ++i) {
-        thief.slots_[(to + i) % kSize].store(slots_[(head + i) % kSize].load(std::memory_order_relaxed),
-                                             std::memory_order_relaxed);
-      }
-      if (!head_.compare_exchange_weak(head, head + count, std::memory_order_acq_rel,
-                                       std::memory_order_acquire)) {
-        continue;
-      }
-      thief.tail_.store(to + count - 1, std::memory_order_release);
-      return thief.slots_[(to + count - 1) % kSize].load(std::memory_order_relaxed);
     }
+    claimed_.store(false, std::memory_order_release);
+    return stolen;
   }
 
+  /// Without the one before all others.
   std::uint32_t size() const noexcept {
     return tail_.load(std::memory_order_acquire) - head_.load(std::memory_order_acquire);
   }
+  bool has_first() const noexcept { return first_.load(std::memory_order_relaxed) != nullptr; }
 
  private:
   static constexpr std::uint32_t kSize = 256;
+  static constexpr std::uint32_t kMostFirstInARow = 32;
+
+  // While it lives the carrier takes, and no thief does.
+  class Busy {
+   public:
+    explicit Busy(CarrierQueue& queue) noexcept : queue_(queue) {
+      for (;;) {
+        queue.busy_.store(true, std::memory_order_relaxed);
+        asymmetric_light_fence();
+        if (!queue.claimed_.load(std::memory_order_acquire)) [[likely]]
+          return;
+        queue.busy_.store(false, std::memory_order_release);
+        queue.wait_for_thief();
+      }
+    }
+    ~Busy() { queue_.busy_.store(false, std::memory_order_release); }
+    Busy(const Busy&) = delete;
+    Busy& operator=(const Busy&) = delete;
+
+   private:
+    CarrierQueue& queue_;
+  };
+
+  [[gnu::noinline, gnu::cold]] void wait_for_thief() const noexcept {
+    for (int spins = 0; claimed_.load(std::memory_order_acquire);) {
+      if (++spins < 64) {
+        cpu_relax();
+      } else {
+        ::sched_yield();
+      }
+    }
+  }
+
+  // The carrier is busy for a few instructions, unless it has lost its processor: then there is no hurry.
+  bool wait_until_not_busy() const noexcept {
+    for (int spins = 0; spins < 256; ++spins, cpu_relax()) {
+      if (!busy_.load(std::memory_order_acquire)) return true;
+    }
+    return false;
+  }
+
+  VirtualThread* take_half(CarrierQueue& thief) noexcept {
+    const std::uint32_t head = head_.load(std::memory_order_relaxed);
+    const std::uint32_t size = tail_.load(std::memory_order_acquire) - head;
+    if (size == 0) return nullptr;
+    const std::uint32_t count = size - size / 2;
+    const std::uint32_t to = thief.tail_.load(std::memory_order_relaxed);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      thief.slots_[(to + i) % kSize].store(slots_[(head + i) % kSize].load(std::memory_order_relaxed),
+                                           std::memory_order_relaxed);
+    }
+    head_.store(head + count, std::memory_order_release);
+    thief.tail_.store(to + count - 1, std::memory_order_release);
+    return thief.slots_[(to + count - 1) % kSize].load(std::memory_order_relaxed);
+  }
+
   alignas(64) std::atomic<std::uint32_t> head_{0};
-  alignas(64) std::atomic<std::uint32_t> tail_{0};
-  std::array<std::atomic<VirtualThread*>, kSize> slots_{};
+  std::atomic<std::uint32_t> tail_{0};
+  std::atomic<VirtualThread*> first_{nullptr};
+  std::uint32_t first_in_a_row_ = 0;
+  std::atomic<bool> busy_{false};
+  std::atomic<bool> claimed_{false};
+  alignas(64) std::array<std::atomic<VirtualThread*>, kSize> slots_{};
 };
 
 }  // namespace creel::detail

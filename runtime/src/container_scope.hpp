@@ -13,15 +13,15 @@ namespace creel::detail {
 class ContainerScope {
  public:
   explicit ContainerScope(const ThreadContainer& container) noexcept
-      : record_(current_record()), before_(record_.starts_in) {
-    record_.starts_in = &container;
+      : running_(*current_record().running.load(std::memory_order_relaxed)), before_(running_.starts_in) {
+    running_.starts_in = &container;
   }
-  ~ContainerScope() { record_.starts_in = before_; }
+  ~ContainerScope() { running_.starts_in = before_; }
   ContainerScope(const ContainerScope&) = delete;
   ContainerScope& operator=(const ContainerScope&) = delete;
 
  private:
-  ThreadRecord& record_;
+  RunningState& running_;
   const ThreadContainer* before_;
 };
 

@@ -58,7 +58,7 @@ void DeadlockSearch::collect() {
     const pid_t tid = record.os_tid.load(kRelaxed);
     if (record.is_virtual || tid == 0) continue;
     // What a carrier is blocked in, the virtual thread waits for that it runs.
-    const std::uint64_t carrying = record.carrying.load(kRelaxed);
+    const std::uint64_t carrying = record.is_virtual ? 0 : record.own().carrying.load(kRelaxed);
     if (const auto node = carrying != 0 ? node_of_id(carrying) : i) add_blocked(*node, tid);
   }
   for (std::size_t i = 0; i < foreign_.size(); ++i) add_blocked(records_.size() + i, foreign_[i]);

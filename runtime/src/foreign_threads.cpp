@@ -156,7 +156,7 @@ std::vector<ForeignThreads::Thread> ForeignThreads::identify(const std::vector<p
     if (!read_task_stat(tid, thread.stat) || thread.stat.state == 'Z' || thread.stat.state == 'X') continue;
     Entry& entry = ids_[tid];
     if (entry.id == 0 || entry.start_ticks != thread.stat.start_ticks) {
-      entry.id = ThreadRecord(false).id;  // the next number, never used twice
+      entry.id = next_thread_id();
       entry.start_ticks = thread.stat.start_ticks;
     }
     thread.id = entry.id;

@@ -151,14 +151,14 @@ WaitOutcome LockCore::wait(ConditionList& list, const Blocker& blocker, Deadline
   release();
 
   WaitOutcome outcome = WaitOutcome::Met;
-  bool interrupted_meanwhile = false;
+  std::uint8_t interrupted_meanwhile = 0;
   while (!node.notified.load(std::memory_order_acquire)) {
     if (self.interrupted.load(std::memory_order_relaxed)) {
       if (interruptible == Interruptible::Yes) {
         outcome = WaitOutcome::Interrupted;
         break;
       }
-      interrupted_meanwhile = self.take_interrupt();
+      interrupted_meanwhile |= self.take_interrupt();
     }
     if (deadline.expired()) {
       outcome = WaitOutcome::TimedOut;
@@ -169,7 +169,7 @@ WaitOutcome LockCore::wait(ConditionList& list, const Blocker& blocker, Deadline
 
   if (!take()) lock_contended(Deadline::never(), Interruptible::No);
   took(self, holds, stack_pointer);
-  if (interrupted_meanwhile) self.interrupted.store(true, std::memory_order_seq_cst);
+  self.put_interrupt_back(interrupted_meanwhile);
   if (node.notified.load(std::memory_order_relaxed))
     return WaitOutcome::Met;  // a notify came first: it must not be lost
   list.remove(node);

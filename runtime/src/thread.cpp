@@ -3,6 +3,7 @@
 #include "virtual_thread.hpp"
 
 #include <creel/runtime/lock_support.hpp>
+#include <creel/runtime/monitor.hpp>
 #include <creel/runtime/thread.hpp>
 #include <creel/runtime/thread_container.hpp>
 
@@ -17,6 +18,14 @@ namespace creel {
 
 using detail::ThreadRecord;
 using detail::WaitOutcome;
+
+namespace {
+
+detail::ActivityText& own_activity() noexcept {
+  return detail::current_record().running.load(std::memory_order_relaxed)->activity;
+}
+
+}  // namespace
 
 std::string_view to_string(ThreadState state) noexcept {
   constexpr std::array<std::string_view, 6> kNames{"NEW",     "RUNNABLE",      "BLOCKED",
@@ -54,24 +63,28 @@ bool Thread::is_alive() const noexcept {
 
 void Thread::interrupt() const {
   if (state() == ThreadState::Terminated) return;
-  record_->interrupted.store(true, std::memory_order_seq_cst);
+  record_->interrupted.fetch_or(ThreadRecord::kInterrupt, std::memory_order_seq_cst);
   LockSupport::unpark(*record_);
   record_->stopper.request_stop();  // last: its callbacks run here and may take long
 }
 
-bool Thread::is_interrupted() const noexcept { return record_->interrupted.load(std::memory_order_acquire); }
+bool Thread::is_interrupted() const noexcept {
+  return record_->interrupted.load(std::memory_order_acquire) != 0;
+}
 
 bool Thread::interrupted() noexcept {
-  return detail::current_record().interrupted.exchange(false, std::memory_order_acq_rel);
+  return detail::current_record().interrupted.exchange(0, std::memory_order_acq_rel) != 0;
 }
 
 bool Thread::join(Deadline deadline) const {
   if (record_.get() == &detail::current_record())
     throw Error("a thread cannot join itself: it would wait for ever");
+  if (state() == ThreadState::New)
+    throw Error("thread \"" + record_->name() + "\" has not been started: nobody can join it");
   const auto ended = [this] { return state() == ThreadState::Terminated; };
-  if (ended() && !detail::current_record().interrupted.load(std::memory_order_relaxed)) return true;
+  if (ended() && detail::current_record().interrupted.load(std::memory_order_relaxed) == 0) return true;
   const std::string name = record_->name();
-  const Blocker blocker{record_.get(), "creel::Thread", name.c_str(), &record_->id_word, WaitKind::Joining};
+  const Blocker blocker{record_.get(), "creel::Thread", name.c_str(), &record_->id, WaitKind::Joining};
   switch (record_->joiners.await(blocker, deadline, detail::Interruptible::Yes, detail::WaitQueue::Order::Any,
                                  ended)) {
     case WaitOutcome::Met:
@@ -102,15 +115,25 @@ void Thread::yield() noexcept {
   }
 }
 
+std::vector<Thread> Thread::all() {
+  std::vector<Thread> threads;
+  for (auto& record : detail::ThreadRegistry::instance().snapshot()) threads.emplace_back(std::move(record));
+  return threads;
+}
+
+bool Thread::holds_lock(const Monitor& monitor) noexcept { return monitor.is_held_by_current_thread(); }
+
+void Thread::on_spin_wait() noexcept { detail::cpu_relax(); }
+
 Activity::Activity(std::string_view text) noexcept : previous_{} {
   static_assert(sizeof previous_ == detail::ActivityText::kCapacity);
-  const std::string before = detail::current_record().activity.get();
+  const std::string before = own_activity().get();
   std::memcpy(previous_, before.data(), std::min(before.size(), sizeof previous_ - 1));
   set(text);
 }
 
 Activity::~Activity() { set(previous_); }
 
-void Activity::set(std::string_view text) noexcept { detail::current_record().activity.set(text); }
+void Activity::set(std::string_view text) noexcept { own_activity().set(text); }
 
 }  // namespace creel

@@ -11,6 +11,8 @@
 #include <cxxabi.h>
 
 #include <atomic>
+#include <mutex>
+#include <utility>
 
 namespace creel {
 
@@ -39,88 +41,131 @@ struct Thread::Builder::Options {
         handler(other.handler),
         container(other.container) {}
 
-  std::string next_name() {
-    if (counted) return name + std::to_string(counter.fetch_add(1, std::memory_order_relaxed));
-    if (!name.empty() || is_virtual) return name;
-    static std::atomic<std::uint64_t> unnamed{0};
-    return "Thread-" + std::to_string(unnamed.fetch_add(1, std::memory_order_relaxed));
+  void give_name(detail::ThreadRecord& record) {
+    if (counted) {
+      record.set_name(name, counter.fetch_add(1, std::memory_order_relaxed));
+    } else if (!name.empty()) {
+      record.set_name(name);
+    } else if (!is_virtual) {
+      static std::atomic<std::uint64_t> unnamed{0};
+      record.set_name("Thread-", unnamed.fetch_add(1, std::memory_order_relaxed));
+    }
+  }
+
+  static const ThreadContainer* starts_in(const detail::ThreadRecord& parent) noexcept {
+    return parent.running.load(std::memory_order_relaxed)->starts_in;
   }
 
   void fill(detail::ThreadRecord& record) {
-    record.set_name(next_name());
+    give_name(record);
     record.daemon.store(daemon || is_virtual, std::memory_order_relaxed);
-    record.priority.store(priority, std::memory_order_relaxed);
+    record.priority.store(static_cast<std::int8_t>(priority), std::memory_order_relaxed);
     const detail::ThreadRecord& parent = detail::current_record();
     if (inherit_thread_locals) detail::inherit_thread_locals(parent, record);
     if (container != nullptr) {
       record.container = container->node();
-    } else if (parent.starts_in != nullptr) {
-      record.container = parent.starts_in->node();
+    } else if (const ThreadContainer* scope = starts_in(parent); scope != nullptr) {
+      record.container = scope->node();
     }
   }
 
+  std::shared_ptr<detail::ThreadRecord> make(std::function<void()> body, std::stop_source stopper);
   Thread start(std::function<void()> body, std::stop_source stopper);
 };
 
 namespace {
 
-struct NativeStart {
-  std::shared_ptr<detail::ThreadRecord> record;
-  std::function<void()> body;
-  UncaughtExceptionHandler handler;
-};
-
 void* native_entry(void* argument) {
-  const std::unique_ptr<NativeStart> start{static_cast<NativeStart*>(argument)};
-  detail::attach_record_to_thread(start->record);
-  detail::set_kernel_name(start->record->os_tid, start->record->name());
-  detail::set_kernel_priority(start->record->priority);
-  detail::run_thread_body(start->record, start->body, start->handler);
+  auto& self = *static_cast<detail::PlatformThread*>(argument);
+  const std::shared_ptr<detail::ThreadRecord> record = self.shared_from_this();
+  const std::function<void()> body = std::exchange(self.body, nullptr);  // ends here, on its own thread
+  detail::attach_record_to_thread(record);
+  detail::set_kernel_name(record->os_tid, record->name());
+  detail::set_kernel_priority(record->priority);
+  detail::run_thread_body(record, body, nullptr);
   return nullptr;
 }
 
-Thread start_platform(std::shared_ptr<detail::ThreadRecord> record, std::size_t stack_size,
-                      std::function<void()> body, UncaughtExceptionHandler handler) {
-  Thread thread(record);
-  auto start = std::make_unique<NativeStart>(NativeStart{record, std::move(body), std::move(handler)});
-  record->state.store(ThreadState::Runnable, std::memory_order_relaxed);
+// Of a thread whose state has just become Runnable.
+void launch(const std::shared_ptr<detail::ThreadRecord>& record) {
   detail::ThreadRegistry::instance().add(record);
-  if (const int error = detail::start_native_thread(stack_size, native_entry, start.get()); error != 0) {
+  if (record->is_virtual) {
+    try {
+      detail::start_virtual(static_cast<detail::VirtualThread&>(*record));
+    } catch (...) {
+      record->end();
+      throw;
+    }
+    return;
+  }
+  auto& thread = static_cast<detail::PlatformThread&>(*record);
+  if (const int error = detail::start_native_thread(thread.stack_size, native_entry, &thread); error != 0) {
     record->end();
     throw Error("cannot start thread \"" + record->name() + "\": " + detail::describe_thread_limits(error));
   }
-  start.release();  // the new thread's
-  return thread;
 }
 
-Thread start_virtual_thread(std::shared_ptr<detail::VirtualThread> record) {
-  Thread thread(record);
-  record->state.store(ThreadState::Runnable, std::memory_order_relaxed);
-  detail::ThreadRegistry::instance().add(record);
-  try {
-    detail::start_virtual(*record);
-  } catch (...) {
-    record->end();
-    throw;
-  }
-  return thread;
+// What Thread::set_default_uncaught_exception_handler sets.
+struct DefaultHandler {
+  std::mutex lock;
+  UncaughtExceptionHandler handler;
+};
+DefaultHandler& default_handler() noexcept {
+  static auto* handler = new DefaultHandler;  // never freed: threads may end after the last static destructor
+  return *handler;
 }
 
 }  // namespace
 
-Thread Thread::Builder::Options::start(std::function<void()> body, std::stop_source stopper) {
+std::shared_ptr<detail::ThreadRecord> Thread::Builder::Options::make(std::function<void()> body,
+                                                                     std::stop_source stopper) {
+  if (handler) {
+    // Rare, so that it lies with the body instead of making every record larger.
+    body = [body = std::move(body), handler = handler] {
+      detail::run_thread_body(detail::current_record().shared_from_this(), body, handler);
+    };
+  }
+  std::shared_ptr<detail::ThreadRecord> record;
   if (is_virtual) {
     const std::size_t bytes = stack_size != 0 ? stack_size : detail::kDefaultVirtualStackBytes;
-    auto record = std::allocate_shared<detail::VirtualThread>(
-        detail::RecordAllocator<detail::VirtualThread>{}, std::move(body), handler, bytes);
-    fill(*record);
-    record->stopper = std::move(stopper);
-    return start_virtual_thread(std::move(record));
+    record = std::allocate_shared<detail::VirtualThread>(detail::RecordAllocator<detail::VirtualThread>{},
+                                                         std::move(body), bytes);
+  } else {
+    record = std::make_shared<detail::PlatformThread>(std::move(body), stack_size);
   }
-  auto record = std::make_shared<detail::ThreadRecord>(false);
   fill(*record);
   record->stopper = std::move(stopper);
-  return start_platform(std::move(record), stack_size, std::move(body), handler);
+  return record;
+}
+
+Thread Thread::Builder::Options::start(std::function<void()> body, std::stop_source stopper) {
+  Thread thread(make(std::move(body), std::move(stopper)));
+  thread.record_->state.store(ThreadState::Runnable, std::memory_order_relaxed);
+  launch(thread.record_);
+  return thread;
+}
+
+void Thread::start() const {
+  ThreadState expected = ThreadState::New;
+  if (!record_->state.compare_exchange_strong(expected, ThreadState::Runnable, std::memory_order_relaxed))
+    throw Error("thread \"" + record_->name() + "\" was started before; a thread runs once");
+  launch(record_);
+}
+
+void Thread::set_default_uncaught_exception_handler(UncaughtExceptionHandler handler) {
+  DefaultHandler& now = default_handler();
+  const std::lock_guard guard{now.lock};
+  now.handler.swap(handler);  // what was there is destroyed after the lock
+}
+
+UncaughtExceptionHandler Thread::default_uncaught_exception_handler() {
+  DefaultHandler& now = default_handler();
+  const std::lock_guard guard{now.lock};
+  return now.handler;
+}
+
+Thread Thread::start_virtual_thread(std::function<void()> body) {
+  return of_virtual().start(std::move(body));
 }
 
 Thread::Builder Thread::of_platform() {
@@ -191,6 +236,10 @@ Thread Thread::Builder::start(std::function<void(std::stop_token)> body) {
   return options_->start(std::move(with_token), std::move(stopper));
 }
 
+Thread Thread::Builder::unstarted(std::function<void()> body) {
+  return Thread(options_->make(std::move(body), std::stop_source{std::nostopstate}));
+}
+
 ThreadFactory Thread::Builder::factory() const {
   auto options = std::make_shared<Options>(*options_);
   return [options](std::function<void()> body) {
@@ -220,8 +269,9 @@ void run_thread_body(const std::shared_ptr<ThreadRecord>& record, const std::fun
   } catch (...) {
     const std::exception_ptr exception = std::current_exception();
     try {
-      if (handler) {
-        handler(Thread(record), exception);
+      if (const UncaughtExceptionHandler chosen =
+              handler ? handler : Thread::default_uncaught_exception_handler()) {
+        chosen(Thread(record), exception);
         return;
       }
     } catch (const std::exception& error) {

@@ -5,6 +5,7 @@
 #include "own_stack.hpp"
 #include "scoped_bindings.hpp"
 #include "stack_batch.hpp"
+#include "stack_figures.hpp"
 #include "thread_container_node.hpp"
 
 #include <sys/resource.h>
@@ -76,6 +77,7 @@ void ThreadDumper::run(const DumpOptions& options, WalkRegisters own_registers) 
   name_frames();
   name_owners();
   add_containers();
+  if (options.stack_figures) add_stack_figures();
 }
 
 void ThreadDumper::add_creel_threads() {
@@ -103,12 +105,14 @@ void ThreadDumper::describe(ThreadInfo& info, Pending& pending) {
   info.elapsed_s = started_ns != 0 ? static_cast<double>(now_ns_ - started_ns) / 1e9 : 0;
   info.address = reinterpret_cast<std::uintptr_t>(&record);
   info.carrier = record.carrier.load(kRelaxed);
-  info.carrying = record.carrying.load(kRelaxed);
   info.container = record.container != nullptr ? record.container->id : 0;
-  info.activity = record.activity.get();
+  if (const detail::RunningState* running = record.running.load(kRelaxed); running != nullptr) {
+    info.activity = running->activity.get();
+    info.carrying = running->carrying.load(kRelaxed);
+    info.blocked_count = running->blocked_count.load(kRelaxed);
+    info.waited_count = running->waited_count.load(kRelaxed);
+  }
   info.scoped_values = detail::read_scoped_values(record);
-  info.blocked_count = record.blocked_count.load(kRelaxed);
-  info.waited_count = record.waited_count.load(kRelaxed);
   if (record.is_virtual) return;
   info.os_tid = record.os_tid.load(kRelaxed);
   if (info.os_tid == 0) return;  // about to begin, or at its end
@@ -122,12 +126,13 @@ void ThreadDumper::describe(ThreadInfo& info, Pending& pending) {
 // one moment or the next, and each entry is whole. A parked thread's do not change.
 void ThreadDumper::read_held_locks(ThreadInfo& info, Pending& pending) {
   const detail::ThreadRecord& record = *pending.record;
-  const std::uint32_t count = record.held_count.load(std::memory_order_acquire);
+  const detail::RunningState* running = record.running.load(std::memory_order_acquire);
+  const std::uint32_t count = running != nullptr ? running->held_count.load(std::memory_order_acquire) : 0;
   const auto shown = std::min<std::size_t>(count, detail::ThreadRecord::kHeldShown);
   info.held.clear();
   pending.held_at.clear();
   for (std::size_t i = 0; i < shown; ++i) {
-    const detail::HeldLock& held = record.held[i];
+    const detail::HeldLock& held = running->held[i];
     HeldLockInfo& each = info.held.emplace_back();
     each.lock.address = reinterpret_cast<std::uintptr_t>(held.object.load(kRelaxed));
     each.lock.type = static_text(held.type.load(kRelaxed));
@@ -401,6 +406,17 @@ void ThreadDumper::add_containers() {
   for (const auto& node : ThreadContainer::Node::snapshot()) {
     const std::uint64_t parent = node->parent != nullptr ? node->parent->id : 0;
     dump_.containers_.push_back({node->id, node->name, static_text(node->type), parent, node->owner});
+  }
+}
+
+void ThreadDumper::add_stack_figures() {
+  const detail::StackMappings mappings;
+  for (std::size_t i = 0; i < pending_.size(); ++i) {
+    if (pending_[i].record == nullptr) continue;
+    const detail::ThreadRecord& record = *pending_[i].record;
+    if (!record.is_virtual || record.started_ns.load(kRelaxed) != 0)
+      dump_.threads_[i].stack_figures =
+          mappings.figures(record.stack_low.load(kRelaxed), record.stack_high.load(kRelaxed));
   }
 }
 

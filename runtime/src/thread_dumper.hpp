@@ -47,6 +47,7 @@ class ThreadDumper {
   void name_frames();
   void name_owners();
   void add_containers();
+  void add_stack_figures();
   std::optional<std::size_t> index_of(std::uint64_t id) const noexcept;
 
   detail::DumpEngine& engine_;

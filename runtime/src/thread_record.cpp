@@ -17,14 +17,10 @@ namespace {
 constexpr std::size_t kShards = 64;
 
 struct alignas(64) Shard {
-  std::mutex lock;
+  SpinLock lock;
   ThreadRecord* head = nullptr;
+  std::uint64_t virtual_live = 0;
 };
-
-std::uint64_t next_thread_id() noexcept {
-  static std::atomic<std::uint64_t> next{1};
-  return next.fetch_add(1, std::memory_order_relaxed);
-}
 
 // Trivial and in the static TLS block, so that a signal handler may read it.
 [[gnu::tls_model("initial-exec")]] thread_local ThreadRecord* tls_record = nullptr;
@@ -38,9 +34,14 @@ std::string kernel_name() {
 
 }  // namespace
 
+std::uint64_t next_thread_id() noexcept {
+  static std::atomic<std::uint64_t> next{1};
+  return next.fetch_add(1, std::memory_order_relaxed);
+}
+
 struct ThreadRegistry::State {
   std::array<Shard, kShards> shards;
-  std::atomic<std::uint64_t> live{0}, peak{0}, started{0}, daemon{0}, virtual_live{0};
+  std::atomic<std::uint64_t> live{0}, peak{0}, started{0}, daemon{0};  // of platform threads
 
   Shard& shard(const ThreadRecord& record) noexcept { return shards[record.id % kShards]; }
 };
@@ -65,18 +66,20 @@ ThreadRegistry::ThreadRegistry() : state_(new State) {
         ThreadRecord* self = tls_record;
         for (Shard& shard : state.shards) {
           shard.head = nullptr;
+          shard.virtual_live = 0;
           shard.lock.unlock();
         }
         const bool listed = self != nullptr && self->self_ != nullptr;
         if (listed) {
           self->previous_ = self->next_ = nullptr;
-          state.shard(*self).head = self;
+          Shard& shard = state.shard(*self);
+          shard.head = self;
+          shard.virtual_live = self->is_virtual ? 1 : 0;
           if (!self->is_virtual) self->os_tid.store(::gettid(), std::memory_order_relaxed);
         }
         const std::uint64_t platform = listed && !self->is_virtual ? 1 : 0;
         state.live = state.peak = state.started = platform;
         state.daemon = platform != 0 && self->daemon ? 1 : 0;
-        state.virtual_live = listed && self->is_virtual ? 1 : 0;
       });
 }
 
@@ -89,10 +92,10 @@ void ThreadRegistry::add(std::shared_ptr<ThreadRecord> record) {
     if (shard.head != nullptr) shard.head->previous_ = &r;
     shard.head = &r;
     r.self_ = std::move(record);
-  }
-  if (r.is_virtual) {
-    state_->virtual_live.fetch_add(1, std::memory_order_relaxed);
-    return;
+    if (r.is_virtual) {
+      ++shard.virtual_live;
+      return;
+    }
   }
   state_->started.fetch_add(1, std::memory_order_relaxed);
   if (r.daemon) state_->daemon.fetch_add(1, std::memory_order_relaxed);
@@ -102,23 +105,24 @@ void ThreadRegistry::add(std::shared_ptr<ThreadRecord> record) {
   }
 }
 
-void ThreadRegistry::remove(ThreadRecord& record) noexcept {
+std::shared_ptr<ThreadRecord> ThreadRegistry::remove(ThreadRecord& record) noexcept {
   std::shared_ptr<ThreadRecord> self;
   {
     Shard& shard = state_->shard(record);
     const std::lock_guard guard{shard.lock};
-    if (record.self_ == nullptr) return;
+    if (record.self_ == nullptr) return self;
     (record.previous_ != nullptr ? record.previous_->next_ : shard.head) = record.next_;
     if (record.next_ != nullptr) record.next_->previous_ = record.previous_;
     record.previous_ = record.next_ = nullptr;
     self = std::move(record.self_);
-  }
-  if (record.is_virtual) {
-    state_->virtual_live.fetch_sub(1, std::memory_order_relaxed);
-    return;
+    if (record.is_virtual) {
+      --shard.virtual_live;
+      return self;
+    }
   }
   state_->live.fetch_sub(1, std::memory_order_relaxed);
   if (record.daemon) state_->daemon.fetch_sub(1, std::memory_order_relaxed);
+  return self;
 }
 
 std::vector<std::shared_ptr<ThreadRecord>> ThreadRegistry::snapshot() const {
@@ -142,31 +146,45 @@ std::shared_ptr<ThreadRecord> ThreadRegistry::find(std::uint64_t id) const {
 
 ThreadRegistry::Counts ThreadRegistry::counts() const noexcept {
   const auto read = [](const std::atomic<std::uint64_t>& n) { return n.load(std::memory_order_relaxed); };
-  return {read(state_->live), read(state_->peak), read(state_->started), read(state_->daemon),
-          read(state_->virtual_live)};
+  std::uint64_t virtual_live = 0;
+  for (Shard& shard : state_->shards) {
+    const std::lock_guard guard{shard.lock};
+    virtual_live += shard.virtual_live;
+  }
+  return {read(state_->live), read(state_->peak), read(state_->started), read(state_->daemon), virtual_live};
 }
 
-ThreadRecord::ThreadRecord(bool virtual_thread)
-    : id(next_thread_id()), id_word(id), is_virtual(virtual_thread) {
+ThreadRecord::ThreadRecord(bool virtual_thread) : id(next_thread_id()), is_virtual(virtual_thread) {
   wait_node.thread = condition_node.thread = this;
 }
 
 ThreadRecord::~ThreadRecord() = default;
 
 std::string ThreadRecord::name() const {
-  const std::lock_guard guard{name_lock_};
-  return name_;
+  std::string name(32, '\0');  // allocated before the lock is taken: most fit
+  const std::lock_guard guard{name_lock};
+  name = name_.view();
+  return name;
 }
 
-void ThreadRecord::set_name(std::string name) {
-  const std::lock_guard guard{name_lock_};
-  name_ = std::move(name);
+void ThreadRecord::set_name(std::string_view name) {
+  CompactName renamed(name);  // the old one goes after the lock
+  const std::lock_guard guard{name_lock};
+  name_ = std::move(renamed);
+}
+
+void ThreadRecord::set_name(std::string_view prefix, std::uint64_t number) {
+  CompactName renamed(prefix, number);
+  const std::lock_guard guard{name_lock};
+  name_ = std::move(renamed);
 }
 
 std::uintptr_t ThreadRecord::pop_held_slow(const void* object) noexcept {
-  const std::uint32_t count = held_count.load(std::memory_order_relaxed);
+  RunningState& mine = own();
+  const std::uint32_t count = mine.held_count.load(std::memory_order_relaxed);
   if (count == 0) return 0;
   const auto shown = static_cast<std::uint32_t>(std::min<std::size_t>(count, kHeldShown));
+  auto& held = mine.held;
   for (std::uint32_t i = shown; i-- > 0;) {
     if (held[i].object.load(std::memory_order_relaxed) != object) continue;
     const std::uintptr_t stack_pointer = held[i].stack_pointer.load(std::memory_order_relaxed);
@@ -182,17 +200,16 @@ std::uintptr_t ThreadRecord::pop_held_slow(const void* object) noexcept {
     }
     if (count > kHeldShown)
       held[shown - 1].object.store(nullptr, std::memory_order_relaxed);  // one not shown moves up
-    held_count.store(count - 1, std::memory_order_release);
+    mine.held_count.store(count - 1, std::memory_order_release);
     return stack_pointer;
   }
-  held_count.store(count - 1, std::memory_order_release);
+  mine.held_count.store(count - 1, std::memory_order_release);
   return 0;
 }
 
 void ThreadRecord::end() noexcept {
-  const std::shared_ptr<ThreadRecord> keep = shared_from_this();
   os_tid.store(0, std::memory_order_relaxed);
-  ThreadRegistry::instance().remove(*this);
+  const std::shared_ptr<ThreadRecord> keep = ThreadRegistry::instance().remove(*this);
   joiners.change_and_wake_all([this] { state.store(ThreadState::Terminated, std::memory_order_release); });
 }
 
@@ -242,7 +259,7 @@ void set_current_record(ThreadRecord* record) noexcept {
 ThreadRecord& current_record() noexcept {
   asm volatile("" ::: "memory");
   if (tls_record == nullptr) [[unlikely]] {
-    auto record = std::make_shared<ThreadRecord>(false);
+    auto record = std::make_shared<PlatformThread>();
     record->adopted = true;
     record->set_name(kernel_name());
     record->state.store(ThreadState::Runnable, std::memory_order_relaxed);

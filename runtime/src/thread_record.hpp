@@ -1,5 +1,7 @@
 #pragma once
 
+#include "compact_name.hpp"
+
 #include <creel/runtime/detail/wait_queue.hpp>
 #include <creel/runtime/thread.hpp>
 #include <creel/runtime/thread_container.hpp>
@@ -11,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <stop_token>
@@ -77,6 +80,31 @@ struct HeldLock {
   std::atomic<bool> monitor{false};  // a Monitor (`- locked`) or an ownable synchronizer (jstack -l)
 };
 
+/// How often the thread holds a ReentrantReadWriteLock for reading.
+struct ReadHold {
+  const void* lock;
+  std::uint32_t count;
+};
+
+struct MapComputation;  // of detail/concurrent_hash_table.hpp; on the stack of its thread
+
+/// What only the running thread writes and a parked one keeps still. Of a platform thread it lies with the
+/// record; of a virtual one at the top of its stack, whose page is there anyway (a million records are not
+/// made larger by it). Stacks are never unmapped, so that a dump may read one that has just changed hands.
+struct RunningState {
+  static constexpr std::size_t kHeldShown = 6;
+  std::array<HeldLock, kHeldShown> held{};
+  ActivityText activity;
+  std::atomic<std::uint32_t> held_count{0};
+  std::atomic<std::uint32_t> blocked_count{0}, waited_count{0};  // as ThreadMXBean counts
+  std::atomic<std::uint64_t> blocked_ns{0};  // waiting to enter monitors and for locks, in all
+  std::atomic<std::uint64_t> carrying{0};    // id of the virtual thread that this carrier runs; 0 if none
+  std::unique_ptr<std::vector<ReadHold>> read_holds;  // null: none yet
+  const MapComputation* computing = nullptr;          // the innermost
+  const ThreadContainer* starts_in =
+      nullptr;  // where threads that this one starts belong: see ContainerScope
+};
+
 /// A place in a WaitQueue or a condition's list. It lies in the record, not on the stack: a thread waits in
 /// one queue at a time, and nobody but its own thread may point into the stack of a parked virtual thread.
 struct WaitNode {
@@ -86,25 +114,27 @@ struct WaitNode {
   std::atomic<bool> notified{false};  // of a condition
 };
 
-class ThreadRecord : public std::enable_shared_from_this<ThreadRecord> {
+class ThreadRecord {
  public:
-  static constexpr std::size_t kHeldShown = 6;
+  static constexpr std::size_t kHeldShown = RunningState::kHeldShown;
 
-  explicit ThreadRecord(bool is_virtual);  // takes the next id
-  virtual ~ThreadRecord();
+  ~ThreadRecord();  // not virtual: only shared pointers made for the whole type destroy one
   ThreadRecord(const ThreadRecord&) = delete;
   ThreadRecord& operator=(const ThreadRecord&) = delete;
 
-  const std::uint64_t id;  // Java's thread id: small, never used twice
-  const std::atomic<std::uint64_t>
-      id_word;  // the same as Blocker::owner wants it: whoever joins waits for this thread
+  const std::atomic<std::uint64_t> id;  // Java's thread id: small, never used twice. Atomic as Blocker::owner
+                                        // wants it: whoever joins waits for this thread
   const bool is_virtual;
   bool adopted = false;  // not started by creel
   std::atomic<bool> daemon{false};
-  std::atomic<int> priority{5};  // 1..10, as Java's; shown, and mapped to nice where allowed
-  std::atomic<pid_t> os_tid{0};  // 0 before start, after the end, and for an unmounted virtual thread
+  std::atomic<std::int8_t> priority{5};  // 1..10, as Java's; shown, and mapped to nice where allowed
   std::atomic<ThreadState> state{ThreadState::New};
-  std::atomic<bool> interrupted{false};
+  // Not 0: the interrupt flag is set, and by whom: Thread::interrupt(), StopInterrupt, or both.
+  static constexpr std::uint8_t kInterrupt = 1, kStopInterrupt = 2;
+  std::atomic<std::uint8_t> interrupted{0};
+  std::atomic<std::uint8_t> pins{0};  // PinnedScopes of the thread; it does not leave its carrier within
+  mutable SpinLock name_lock;
+  std::atomic<pid_t> os_tid{0};  // 0 before start, after the end, and for an unmounted virtual thread
   // LockSupport's token, the futex word of platform threads.
   static constexpr std::uint32_t kNoPermit = 0, kPermit = 1, kParked = 2;
   std::atomic<std::uint32_t> permit{kNoPermit};
@@ -113,57 +143,64 @@ class ThreadRecord : public std::enable_shared_from_this<ThreadRecord> {
   std::atomic<std::uintptr_t> stack_low{
       0};  // [low, high) of the native stack, or of the virtual thread's own
   std::atomic<std::uintptr_t> stack_high{0};
-  std::atomic<std::uint64_t> carrier{0};   // id of the platform thread a virtual one is mounted on; 0 if none
-  std::atomic<std::uint64_t> carrying{0};  // id of the virtual thread that this carrier runs; 0 if none
+  std::atomic<std::uint64_t> carrier{0};  // id of the platform thread a virtual one is mounted on; 0 if none
 
   ParkSite park_site;
-  ActivityText activity;
-  std::array<HeldLock, kHeldShown> held{};
-  std::atomic<std::uint32_t> held_count{0};
-
-  std::atomic<std::uint64_t> blocked_count{0}, waited_count{0};
+  std::atomic<RunningState*> running{
+      nullptr};  // null before a virtual thread's first turn and after its last
+  /// For the thread itself.
+  RunningState& own() const noexcept { return *running.load(std::memory_order_relaxed); }
 
   std::string name() const;
-  void set_name(std::string name);
+  void set_name(std::string_view name);
+  void set_name(std::string_view prefix, std::uint64_t number);
   std::shared_ptr<ThreadContainer::Node> container;  // executor or scope it belongs to; null: root
 
   /// Remembers a lock that the calling thread (the record's own) has just taken.
   void push_held(const void* object, const char* type, const char* name, bool monitor,
                  std::uintptr_t stack_pointer) noexcept {
-    const std::uint32_t count = held_count.load(std::memory_order_relaxed);
-    if (count < kHeldShown) {
-      HeldLock& slot = held[count];
+    RunningState& mine = own();
+    const std::uint32_t count = mine.held_count.load(std::memory_order_relaxed);
+    if (count < kHeldShown) [[likely]] {
+      HeldLock& slot = mine.held[count];
       slot.object.store(object, std::memory_order_relaxed);
       slot.type.store(type, std::memory_order_relaxed);
       slot.name.store(name, std::memory_order_relaxed);
       slot.stack_pointer.store(stack_pointer, std::memory_order_relaxed);
       slot.monitor.store(monitor, std::memory_order_relaxed);
     }
-    held_count.store(count + 1, std::memory_order_release);  // a reader that sees the count sees the slot
+    mine.held_count.store(count + 1,
+                          std::memory_order_release);  // a reader that sees the count sees the slot
   }
   /// Forgets it; returns the stack pointer it was pushed with (0: it was not among those shown).
   std::uintptr_t pop_held(const void* object) noexcept {
-    const std::uint32_t count = held_count.load(std::memory_order_relaxed);
-    if (count > 0 && count <= kHeldShown &&
-        held[count - 1].object.load(std::memory_order_relaxed) == object) {
-      held_count.store(count - 1, std::memory_order_relaxed);
-      return held[count - 1].stack_pointer.load(std::memory_order_relaxed);
+    RunningState& mine = own();
+    const std::uint32_t count = mine.held_count.load(std::memory_order_relaxed);
+    if (count > 0 && count <= kHeldShown) [[likely]] {
+      const HeldLock& last = mine.held[count - 1];
+      if (last.object.load(std::memory_order_relaxed) == object) {
+        mine.held_count.store(count - 1, std::memory_order_relaxed);
+        return last.stack_pointer.load(std::memory_order_relaxed);
+      }
     }
     return pop_held_slow(object);
   }
 
-  /// Tests and clears the interrupt flag; the record's own thread.
-  bool take_interrupt() noexcept {
-    return interrupted.load(std::memory_order_relaxed) &&
-           interrupted.exchange(false, std::memory_order_seq_cst);
+  /// Tests and clears the interrupt flag; the record's own thread. Not 0 if it was set: by whom.
+  std::uint8_t take_interrupt() noexcept {
+    const std::uint8_t now = interrupted.load(std::memory_order_relaxed);
+    return now != 0 ? interrupted.exchange(0, std::memory_order_seq_cst) : now;
+  }
+  /// Sets it again: after a wait that is not to be interrupted and had taken it.
+  void put_interrupt_back(std::uint8_t taken) noexcept {
+    if (taken != 0) interrupted.fetch_or(taken, std::memory_order_seq_cst);
   }
 
-  std::unique_ptr<ThreadLocalMap> locals;  // values of ThreadLocals; null: none. Its own thread's, once started
+  std::unique_ptr<ThreadLocalMap>
+      locals;  // values of ThreadLocals; null: none. Its own thread's, once started
   // The innermost binding of a ScopedValue; on the stack of this thread, or of the owner of its TaskScope.
   std::atomic<const ScopedBinding*> scoped_values{nullptr};
 
-  const ThreadContainer* starts_in =
-      nullptr;         // where threads that this one starts belong: see ContainerScope
   WaitNode wait_node;  // in a WaitQueue
   WaitNode
       condition_node;  // in a condition's list; the thread may stand in both while it takes its lock again
@@ -174,16 +211,39 @@ class ThreadRecord : public std::enable_shared_from_this<ThreadRecord> {
   /// afterwards.
   void end() noexcept;
 
+  /// While the thread lives, which is while anybody may ask: itself, who finds it in a queue, its registry.
+  const std::shared_ptr<ThreadRecord>& shared_from_this() const noexcept { return self_; }
+
+ protected:
+  explicit ThreadRecord(bool is_virtual);  // takes the next id
+
  private:
   friend class ThreadRegistry;
   std::uintptr_t pop_held_slow(const void* object) noexcept;
 
-  mutable std::mutex name_lock_;  // a plain mutex: below everything that could be dumped
-  std::string name_;
+  CompactName name_;
   std::shared_ptr<ThreadRecord> self_;  // set while registered: a live thread needs no handle
   ThreadRecord* previous_ = nullptr;
   ThreadRecord* next_ = nullptr;
 };
+
+/// A thread of the operating system.
+class PlatformThread final : public ThreadRecord {
+ public:
+  explicit PlatformThread(std::function<void()> thread_body = nullptr, std::size_t stack_bytes = 0)
+      : ThreadRecord(false), body(std::move(thread_body)), stack_size(stack_bytes) {
+    running.store(&state_, std::memory_order_relaxed);
+  }
+
+  std::function<void()> body;    // until it begins
+  const std::size_t stack_size;  // 0: the system's default
+
+ private:
+  RunningState state_;
+};
+
+/// Numbers threads; none is used twice.
+std::uint64_t next_thread_id() noexcept;
 
 /// All live threads; a record leaves it when its thread ends. Sharded by id: virtual threads come and go by
 /// the million. After fork() the child's holds the forking thread alone.
@@ -191,7 +251,8 @@ class ThreadRegistry {
  public:
   static ThreadRegistry& instance() noexcept;
   void add(std::shared_ptr<ThreadRecord> record);
-  void remove(ThreadRecord& record) noexcept;
+  /// Returns the registry's hold on it.
+  std::shared_ptr<ThreadRecord> remove(ThreadRecord& record) noexcept;
   std::vector<std::shared_ptr<ThreadRecord>> snapshot() const;
   std::shared_ptr<ThreadRecord> find(std::uint64_t id) const;
 

@@ -85,7 +85,7 @@ std::uintptr_t stack_end(std::uintptr_t rsp, const ThreadRecord* record) noexcep
 
 void fill(Slot& slot, const ucontext_t& context) noexcept {
   const ThreadRecord* record = current_record_or_null();
-  slot.record_id = record != nullptr ? record->id : 0;
+  slot.record_id = record != nullptr ? record->id.load(std::memory_order_relaxed) : 0;
   copy_registers(context, slot.registers);
   slot.low = slot.registers.value[WalkRegisters::kRsp];
   const std::size_t live = stack_end(slot.low, record) - slot.low;

@@ -1,4 +1,5 @@
 #include "virtual_scheduler.hpp"
+
 #include "sync_point.hpp"
 
 #include <creel/runtime/lock_support.hpp>
@@ -9,14 +10,21 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 namespace creel::detail {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr int kSearchRounds = 16;
+// How long a woken thread may stand behind one that computes before an idle carrier takes it: at first, and
+// when that has not happened for long.
+constexpr std::chrono::milliseconds kShortWatch{2};
+constexpr std::chrono::milliseconds kLongWatch{16};
+constexpr std::uint32_t kNoHandOver = 256;
 
 std::uint32_t configured_carriers() noexcept {
   if (const char* text = std::getenv("CREEL_CARRIERS"); text != nullptr) {
@@ -83,46 +91,112 @@ void VirtualScheduler::start_carrier() {
 }
 
 void VirtualScheduler::push_shared(VirtualThread& thread) noexcept {
-  thread.link = nullptr;
-  const std::lock_guard guard{shared_lock_};
-  (shared_tail_ != nullptr ? shared_tail_->link : shared_head_) = &thread;
-  shared_tail_ = &thread;
-  shared_size_.store(shared_size_.load(kRelaxed) + 1, kRelaxed);
+  VirtualThread* last = inbox_.load(kRelaxed);
+  do {
+    thread.link = last;
+  } while (!inbox_.compare_exchange_weak(last, &thread, std::memory_order_release, kRelaxed));
 }
 
 VirtualThread* VirtualScheduler::take_shared(Carrier& self) noexcept {
-  if (shared_size_.load(kRelaxed) == 0) return nullptr;
+  if (shared_head_.load(kRelaxed) == nullptr && inbox_.load(kRelaxed) == nullptr) return nullptr;
   const std::lock_guard guard{shared_lock_};
-  std::size_t size = shared_size_.load(kRelaxed);
-  if (size == 0) return nullptr;
+  VirtualThread* head = shared_head_.load(kRelaxed);
+  if (head == nullptr) {
+    // acquire: what was done before the push. The last comes first: turned round, it is in order again.
+    for (VirtualThread* thread = inbox_.exchange(nullptr, std::memory_order_acquire); thread != nullptr;) {
+      VirtualThread* before = thread->link;
+      thread->link = head;
+      head = thread;
+      thread = before;
+      ++shared_size_;
+    }
+    if (head == nullptr) return nullptr;
+  }
   const auto unlink = [&] {
-    VirtualThread* thread = shared_head_;
-    shared_head_ = thread->link;
-    if (shared_head_ == nullptr) shared_tail_ = nullptr;
-    --size;
+    VirtualThread* thread = head;
+    head = head->link;
+    --shared_size_;
     return thread;
   };
+  // A fair share of the rest at once, so that the lock is taken once for many.
+  const std::size_t share = std::min<std::size_t>(shared_size_ / parallelism_, 64);
   sync_point();
   VirtualThread* first = unlink();
-  // A fair share of the rest at once, so that the lock is taken once for many.
-  const std::size_t share = std::min<std::size_t>(size / parallelism_, 64);
-  for (std::size_t i = 0; i < share && self.queue.size() < 128; ++i) self.queue.push(unlink());
-  shared_size_.store(size, kRelaxed);
+  for (std::size_t i = 0; i < share && head != nullptr && self.queue.size() < 128; ++i) {
+    self.queue.push(unlink());
+  }
+  shared_head_.store(head, kRelaxed);
   return first;
+}
+
+void VirtualScheduler::push(Carrier& self, VirtualThread& thread) noexcept {
+  if (!self.queue.push(&thread)) push_shared(thread);
+}
+
+void VirtualScheduler::submit_new(VirtualThread& thread) noexcept {
+  Carrier* carrier = current_carrier();
+  if (carrier == nullptr || &carrier->scheduler != this) {
+    push_shared(thread);
+  } else {
+    push(*carrier, thread);
+  }
+  signal_work();
+}
+
+void VirtualScheduler::submit_woken(VirtualThread& thread) noexcept {
+  Carrier* carrier = current_carrier();
+  if (carrier == nullptr || &carrier->scheduler != this) {
+    push_shared(thread);
+    return signal_work();
+  }
+  // Without a running virtual thread it is the carrier that wakes, in between: it goes on at once with the
+  // next.
+  if (carrier->mounted == nullptr) return submit_again(*carrier, thread);
+  if (const std::uint32_t wait = carrier->no_hand_over.load(kRelaxed); wait != 0) [[unlikely]] {
+    carrier->no_hand_over.store(wait - 1, kRelaxed);
+    push(*carrier, thread);
+    return signal_work();
+  }
+  if (VirtualThread* before = carrier->queue.push_first(&thread); before != nullptr) {
+    push(*carrier, *before);
+    return signal_work();
+  }
+  // Between the place before the queue and the look at who watches it; stand_watch() has its counterpart.
+  asymmetric_light_fence();
+  if (!has_watch_.load(kRelaxed)) wake_a_carrier();
+}
+
+// The carrier itself goes on with what is first in its queue; others are called only if there is more.
+void VirtualScheduler::submit_again(Carrier& self, VirtualThread& thread) noexcept {
+  push(self, thread);
+  if (self.queue.size() > 1) signal_work();
 }
 
 VirtualThread* VirtualScheduler::steal(Carrier& self) noexcept {
   const std::uint32_t count = carrier_count_.load(std::memory_order_acquire);
+  const Carrier* watched = nullptr;
   for (std::uint32_t i = 1; i <= count; ++i) {
     Carrier& victim = *carriers_[(self.index + i) % count].load(std::memory_order_acquire);
     if (&victim == &self) continue;
-    if (VirtualThread* thread = victim.queue.steal(self.queue)) return thread;
+    // A thread in the place before the queue is about to run, unless no turn has been given since we saw it.
+    const std::uint32_t tick = victim.tick.load(kRelaxed);
+    const bool stands = victim.queue.has_first();
+    const bool stands_long = stands && self.watched == &victim && self.watched_tick == tick;
+    if (VirtualThread* thread = victim.queue.steal(self.queue, stands_long)) {
+      if (stands_long && !victim.queue.has_first()) victim.no_hand_over.store(kNoHandOver, kRelaxed);
+      return thread;
+    }
+    if (stands && watched == nullptr) {
+      watched = &victim;
+      self.watched_tick = tick;
+    }
   }
+  self.watched = watched;
   return nullptr;
 }
 
 bool VirtualScheduler::has_work() const noexcept {
-  if (shared_size_.load(kRelaxed) != 0) return true;
+  if (inbox_.load(kRelaxed) != nullptr || shared_head_.load(kRelaxed) != nullptr) return true;
   const std::uint32_t count = carrier_count_.load(std::memory_order_acquire);
   for (std::uint32_t i = 0; i < count; ++i) {
     if (carriers_[i].load(std::memory_order_acquire)->queue.size() != 0) return true;
@@ -130,11 +204,35 @@ bool VirtualScheduler::has_work() const noexcept {
   return false;
 }
 
+bool VirtualScheduler::has_hand_over() const noexcept {
+  const std::uint32_t count = carrier_count_.load(std::memory_order_acquire);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (carriers_[i].load(std::memory_order_acquire)->queue.has_first()) return true;
+  }
+  return false;
+}
+
+bool VirtualScheduler::is_surplus() const noexcept { return available_.load(kRelaxed) > parallelism_; }
+
+bool VirtualScheduler::is_alone(const Carrier& self) const noexcept {
+  return self.queue.size() == 0 && !self.queue.has_first() && inbox_.load(kRelaxed) == nullptr &&
+         shared_head_.load(kRelaxed) == nullptr && !is_surplus();
+}
+
+VirtualScheduler::Counts VirtualScheduler::counts() const noexcept {
+  return {parallelism_, carrier_count_.load(kRelaxed), available_.load(kRelaxed)};
+}
+
 // Wakes a carrier for new work, unless one is awake and looking for some: that one wakes the next when it
 // finds it.
 void VirtualScheduler::signal_work() noexcept {
+  sync_point();
   // Between the new work and the look at who sleeps; wait_idle() has its counterpart.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  asymmetric_light_fence();
+  wake_a_carrier();
+}
+
+void VirtualScheduler::wake_a_carrier() noexcept {
   if (idle_count_.load(kRelaxed) == 0 || searching_.load(kRelaxed) != 0) return;
   Carrier* carrier = nullptr;
   {
@@ -153,11 +251,22 @@ void VirtualScheduler::signal_work() noexcept {
 void VirtualScheduler::stop_searching(Carrier& self) noexcept {
   if (!self.searching) return;
   self.searching = false;
-  // The last one to look around: there may be work for one more.
-  if (searching_.fetch_sub(1, std::memory_order_seq_cst) == 1 && has_work()) signal_work();
+  searching_.fetch_sub(1, std::memory_order_seq_cst);
+  // Who found this one looking has called nobody: there may be work for one more.
+  asymmetric_heavy_fence();
+  if (has_work()) signal_work();
 }
 
-void VirtualScheduler::wait_idle(Carrier& self) noexcept {
+// Takes itself off the list of those who sleep; false if somebody has done so already, to wake it.
+bool VirtualScheduler::leave_idle(Carrier& self) noexcept {
+  const std::lock_guard guard{idle_lock_};
+  if (self.is_woken.load(kRelaxed)) return false;
+  std::erase(idle_, &self);
+  idle_count_.fetch_sub(1, kRelaxed);
+  return true;
+}
+
+VirtualThread* VirtualScheduler::wait_idle(Carrier& self) noexcept {
   {
     const std::lock_guard guard{idle_lock_};
     self.is_woken.store(false, kRelaxed);
@@ -169,75 +278,101 @@ void VirtualScheduler::wait_idle(Carrier& self) noexcept {
     }
   }
   sync_point();
-  std::atomic_thread_fence(std::memory_order_seq_cst);  // see signal_work()
-  if (has_work()) {
-    const std::lock_guard guard{idle_lock_};
-    if (!self.is_woken.load(kRelaxed)) {
-      std::erase(idle_, &self);
-      idle_count_.fetch_sub(1, kRelaxed);
-      return;
+  asymmetric_heavy_fence();  // see signal_work()
+  if (has_work() && leave_idle(self)) return nullptr;
+  const Blocker blocker{this, "creel::VirtualScheduler", "idle"};
+  while (!self.is_woken.load(std::memory_order_acquire)) {
+    const bool others_run = available_.load(kRelaxed) > idle_count_.load(kRelaxed) || has_hand_over();
+    if (others_run && !has_watch_.exchange(true, std::memory_order_acq_rel)) {
+      if (VirtualThread* thread = stand_watch(self)) return thread;
+    } else {
+      LockSupport::park(blocker);
     }
   }
-  const Blocker blocker{this, "creel::VirtualScheduler", "idle"};
-  while (!self.is_woken.load(std::memory_order_acquire)) LockSupport::park(blocker);
+  return nullptr;
 }
 
-VirtualThread* VirtualScheduler::find_runnable(Carrier& self) noexcept {
-  // Now and then first, so that a busy local queue does not starve the shared one.
-  if (++self.tick % 61 == 0) {
+// One idle carrier at a time looks now and then whether a woken thread waits in vain for the one before it to
+// leave. It goes to sleep for good when nobody runs.
+VirtualThread* VirtualScheduler::stand_watch(Carrier& self) noexcept {
+  const Blocker blocker{this, "creel::VirtualScheduler", "idle"};
+  auto period = kShortWatch;
+  VirtualThread* thread = nullptr;
+  while (!self.is_woken.load(std::memory_order_acquire)) {
+    LockSupport::park(blocker, Deadline(period));
+    thread = steal(self);
+    if (thread != nullptr) break;
+    period = self.watched != nullptr ? kShortWatch : std::min(2 * period, kLongWatch);
+    if (available_.load(kRelaxed) <= idle_count_.load(kRelaxed) && !has_hand_over()) break;
+  }
+  has_watch_.store(false, kRelaxed);
+  asymmetric_heavy_fence();  // see submit_woken()
+  if (thread == nullptr) return nullptr;
+  if (!leave_idle(self)) {
+    // Woken for other work meanwhile: that is for the next.
+    stop_searching(self);
+    self.is_woken.store(false, kRelaxed);
+  }
+  if (has_hand_over()) signal_work();  // somebody has to stand in
+  return thread;
+}
+
+VirtualThread* VirtualScheduler::pick(Carrier& self) noexcept {
+  const std::uint32_t tick = self.tick.load(kRelaxed) + 1;
+  self.tick.store(tick, kRelaxed);
+  // Now and then the shared queue comes first, so that a busy local one does not starve it.
+  if (tick % 64 == 0) {
     if (VirtualThread* thread = take_shared(self)) return thread;
   }
-  if (VirtualThread* thread = self.queue.pop()) return thread;
-  return take_shared(self);
+  return self.queue.pop();
+}
+
+VirtualThread* VirtualScheduler::search(Carrier& self) noexcept {
+  // At most half of the carriers look around at a time.
+  if (!self.searching) {
+    if (2 * searching_.load(kRelaxed) >= parallelism_) return nullptr;
+    self.searching = true;
+    searching_.fetch_add(1, std::memory_order_seq_cst);
+  }
+  self.watched = nullptr;
+  for (int round = 0; round < kSearchRounds; ++round) {
+    if (VirtualThread* thread = steal(self)) return thread;
+    if (VirtualThread* thread = take_shared(self)) return thread;
+    for (int i = 0; i < 16; ++i) cpu_relax();
+  }
+  return nullptr;
 }
 
 VirtualThread& VirtualScheduler::next(Carrier& self) noexcept {
+  if (VirtualThread* picked = std::exchange(self.picked, nullptr)) return *picked;
   for (;;) {
     retire_if_surplus(self);
-    VirtualThread* thread = find_runnable(self);
-    if (thread == nullptr) {
-      // At most half of the carriers look around at a time.
-      if (!self.searching && 2 * searching_.load(kRelaxed) < parallelism_) {
-        self.searching = true;
-        searching_.fetch_add(1, std::memory_order_seq_cst);
-      }
-      for (int round = 0; self.searching && thread == nullptr && round < kSearchRounds; ++round) {
-        thread = steal(self);
-        if (thread == nullptr) thread = take_shared(self);
-        for (int i = 0; thread == nullptr && i < 16; ++i) cpu_relax();
-      }
-    }
-    if (thread != nullptr) {
-      stop_searching(self);
-      return *thread;
-    }
-    wait_idle(self);
+    VirtualThread* thread = pick(self);
+    if (thread == nullptr) thread = take_shared(self);
+    if (thread == nullptr) thread = search(self);
+    if (thread != nullptr) stop_searching(self);
+    if (thread == nullptr) thread = wait_idle(self);
+    if (thread != nullptr) return *thread;
   }
 }
 
 // After a carrier came back from foreign code there is one too many: this one leaves its work to the others.
 void VirtualScheduler::retire_if_surplus(Carrier& self) noexcept {
-  std::uint32_t available = available_.load(kRelaxed);
-  if (available <= parallelism_) return;
+  if (!is_surplus()) return;
   {
     const std::lock_guard guard{idle_lock_};
-    available = available_.load(kRelaxed);
-    if (available <= parallelism_) return;
+    if (!is_surplus()) return;
     available_.fetch_sub(1, kRelaxed);
     self.is_woken.store(false, kRelaxed);
     spare_.push_back(&self);
   }
-  bool left_work = false;
-  while (VirtualThread* thread = self.queue.pop()) {
-    push_shared(*thread);
-    left_work = true;
-  }
+  while (VirtualThread* thread = self.queue.pop()) push_shared(*thread);
   if (self.searching) {
     self.searching = false;
     searching_.fetch_sub(1, std::memory_order_seq_cst);
-    left_work = left_work || has_work();
   }
-  if (left_work) signal_work();
+  asymmetric_heavy_fence();
+  if (has_work()) signal_work();
   const Blocker blocker{this, "creel::VirtualScheduler", "spare"};
   while (!self.is_woken.load(std::memory_order_acquire)) LockSupport::park(blocker);
 }

@@ -5,32 +5,61 @@
 #include "virtual_stack.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <new>
+#include <utility>
 
 namespace creel::detail {
 
 /// A thread that carriers run. Its stack comes with its first turn and goes with its end.
+///
+/// A million of them live at once: what is needed only while it runs lies on its stack (RunningState), and
+/// its body, until it has one, where a wait of it will store its registers.
 class VirtualThread final : public ThreadRecord {
  public:
-  VirtualThread(std::function<void()> thread_body, UncaughtExceptionHandler uncaught,
-                std::size_t bytes) noexcept
-      : ThreadRecord(true), body(std::move(thread_body)), handler(std::move(uncaught)), stack_bytes(bytes) {}
+  VirtualThread(std::function<void()> body, std::size_t bytes) noexcept : ThreadRecord(true) {
+    stack_low.store(bytes, std::memory_order_relaxed);  // how many it wants, until it has one
+    ::new (body_place()) std::function<void()>(std::move(body));
+  }
+  ~VirtualThread() {
+    if (!has_begun()) take_body();  // it could not be started
+  }
 
-  /// What its carrier does once its stack is left: before, nobody else may switch to it.
+  /// What the next one on its carrier does once this one's stack is left: before, nobody else may switch to
+  /// it.
   enum class Next : std::uint8_t { Park, Yield, End };
 
-  SwitchPoint point;
-  Next next = Next::Yield;
-  VirtualThread* link = nullptr;  // in the scheduler's shared queue
-  Deadline deadline;              // in the timer
-  std::size_t timer_index = kNotTimed;
-  std::function<void()> body;
-  UncaughtExceptionHandler handler;
-  std::size_t stack_bytes;
-  VirtualStack stack;
+  bool has_begun() const noexcept { return begun_; }
+  /// At the beginning of its first turn, or instead of one.
+  std::function<void()> take_body() noexcept {
+    auto& body = *std::launder(static_cast<std::function<void()>*>(body_place()));
+    std::function<void()> taken = std::move(body);
+    std::destroy_at(&body);
+    ::new (static_cast<void*>(&park_site.registers)) Registers;
+    begun_ = true;
+    return taken;
+  }
 
-  static constexpr std::size_t kNotTimed = static_cast<std::size_t>(-1);
+  SwitchPoint point;
+  VirtualThread* link = nullptr;  // in the scheduler's shared queue
+  std::uint32_t timer_index = kNotTimed;
+  Next next = Next::Yield;
+
+  static constexpr std::uint32_t kNotTimed = static_cast<std::uint32_t>(-1);
+
+ private:
+  static_assert(sizeof(std::function<void()>) <= sizeof(Registers));
+  static_assert(alignof(std::function<void()>) <= alignof(Registers));
+  void* body_place() noexcept { return &park_site.registers; }
+
+  bool begun_ = false;
 };
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+// With the reference counts, a page of stack and this are at most 1.1 pages.
+static_assert(sizeof(VirtualThread) + 16 <= 4096 / 10);
+#endif
 
 /// Hands a new virtual thread to the carriers.
 void start_virtual(VirtualThread& thread);

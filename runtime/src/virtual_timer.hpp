@@ -16,15 +16,19 @@ class VirtualTimer {
   void remove(VirtualThread& thread) noexcept;
 
  private:
-  static constexpr std::size_t kArity = 4;
+  static constexpr std::uint32_t kArity = 4;
+  struct Entry {
+    Deadline deadline;
+    VirtualThread* thread;
+  };
   void run() noexcept;
-  void place(std::size_t index, VirtualThread& thread) noexcept;
-  void sift_up(std::size_t index) noexcept;
-  void sift_down(std::size_t index) noexcept;
-  void erase(std::size_t index) noexcept;
+  void place(std::uint32_t index, Entry entry) noexcept;
+  void sift_up(std::uint32_t index) noexcept;
+  void sift_down(std::uint32_t index) noexcept;
+  void erase(std::uint32_t index) noexcept;
 
   std::mutex lock_;
-  std::vector<VirtualThread*> heap_;
+  std::vector<Entry> heap_;
   Thread thread_;
   bool started_ = false;
 };

@@ -43,12 +43,13 @@ class OpenSite {
     site.wakers.store(wait.blocker.wakers, kRelaxed);
     site.kind.store(wait.blocker.kind, kRelaxed);
     site.timed.store(wait.timed, kRelaxed);
-    site.since_ns.store(monotonic_ns(), kRelaxed);
+    // What a platform thread's wait costs hides the exact clock; a virtual thread's does not.
+    site.since_ns.store(self_.is_virtual ? coarse_monotonic_ns() : monotonic_ns(), kRelaxed);
     open_site(site);
     self_.state.store(state_of(wait.blocker.kind, wait.timed), kRelaxed);
     const bool blocked = wait.blocker.kind == WaitKind::MonitorEnter;
     if (blocked) runtime_counters.contended_monitors.fetch_add(1, kRelaxed);
-    auto& count = blocked ? self_.blocked_count : self_.waited_count;
+    auto& count = blocked ? self_.own().blocked_count : self_.own().waited_count;
     count.store(count.load(kRelaxed) + 1, kRelaxed);  // one writer
   }
   ~OpenSite() {

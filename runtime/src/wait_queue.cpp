@@ -12,19 +12,19 @@ WaitOutcome WaitQueue::await_ready(const Blocker& blocker, Deadline deadline, In
                                    Order order, bool (*ready)(void*), void* function) noexcept {
   ThreadRecord& self = current_record();
   WaitNode& node = self.wait_node;
-  bool interrupted_meanwhile = false;
+  std::uint8_t interrupted_meanwhile = 0;
   const auto leave = [&](WaitOutcome outcome) {
     remove(node);
     if (outcome != WaitOutcome::Met) wake_one();  // a wake-up that was meant for us goes to the next
-    if (interrupted_meanwhile) self.interrupted.store(true, std::memory_order_seq_cst);
+    self.put_interrupt_back(interrupted_meanwhile);
     return outcome;
   };
   append(node);
   for (;;) {
     sync_point();
-    if (self.take_interrupt()) {
+    if (const std::uint8_t taken = self.take_interrupt(); taken != 0) {
       if (interruptible == Interruptible::Yes) return leave(WaitOutcome::Interrupted);
-      interrupted_meanwhile = true;  // park() would return at once while the flag is set
+      interrupted_meanwhile |= taken;  // park() would return at once while the flag is set
     }
     const bool may_try = order == Order::Any || head_.load(std::memory_order_acquire) == &node;
     if (may_try && ready(function)) return leave(WaitOutcome::Met);
@@ -55,6 +55,13 @@ void WaitQueue::remove(WaitNode& node) noexcept {
   }
   (node.next != nullptr ? node.next->previous : tail_) = node.previous;
   size_.store(size() - 1, std::memory_order_relaxed);
+}
+
+bool WaitQueue::contains(const ThreadRecord* thread) const noexcept {
+  const std::lock_guard guard{lock_};
+  const WaitNode* node = head_.load(std::memory_order_relaxed);
+  while (node != nullptr && node->thread != thread) node = node->next;
+  return node != nullptr;
 }
 
 std::shared_ptr<ThreadRecord> WaitQueue::first_thread() const noexcept {

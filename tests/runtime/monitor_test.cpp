@@ -3,6 +3,7 @@
 #include <creel/runtime/monitor.hpp>
 #include <creel/runtime/thread.hpp>
 
+#include <creel_test/await_state.hpp>
 #include <doctest/doctest.h>
 
 #include <atomic>
@@ -13,14 +14,7 @@ using namespace std::chrono_literals;
 using creel::Monitor;
 using creel::Thread;
 using creel::ThreadState;
-
-namespace {
-
-void await_state(const Thread& thread, ThreadState state) {
-  while (thread.state() != state) Thread::yield();
-}
-
-}  // namespace
+using creel_test::await_state;
 
 TEST_CASE("a monitor excludes, is reentrant and knows its owner") {
   Monitor monitor{"accounts"};
@@ -45,8 +39,8 @@ TEST_CASE("a thread that waits to enter is BLOCKED on the monitor's owner; the o
   Monitor monitor{"gate"};
   monitor.lock();
   const creel::detail::ThreadRecord& self = creel::detail::current_record();
-  REQUIRE(self.held_count == 1);
-  const auto& held = self.held[0];
+  REQUIRE(self.own().held_count == 1);
+  const auto& held = self.own().held[0];
   CHECK(std::string(held.type.load()) == "creel::Monitor");
   CHECK(std::string(held.name.load()) == "gate");
   CHECK(held.monitor.load());
@@ -63,7 +57,7 @@ TEST_CASE("a thread that waits to enter is BLOCKED on the monitor's owner; the o
   entering.interrupt();  // does not end a lock()
   CHECK_FALSE(entering.join(10ms));
   monitor.unlock();
-  CHECK(self.held_count == 0);
+  CHECK(self.own().held_count == 0);
   CHECK(entering.join(20s));
 }
 
@@ -97,7 +91,7 @@ TEST_CASE("wait leaves the monitor, however often entered, and a notify ends it"
   });
   await_state(waiter, ThreadState::TimedWaiting);
   CHECK(waiter.record()->park_site.kind == creel::WaitKind::MonitorWait);
-  CHECK(waiter.record()->held_count == 0);
+  CHECK(waiter.record()->own().held_count == 0);
   creel::synchronized(monitor, [&] {
     ready = true;
     monitor.notify_one();

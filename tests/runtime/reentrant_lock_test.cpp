@@ -4,6 +4,7 @@
 #include <creel/runtime/reentrant_lock.hpp>
 #include <creel/runtime/thread.hpp>
 
+#include <creel_test/await_state.hpp>
 #include <doctest/doctest.h>
 
 #include <array>
@@ -15,14 +16,7 @@ using namespace std::chrono_literals;
 using creel::ReentrantLock;
 using creel::Thread;
 using creel::ThreadState;
-
-namespace {
-
-void await_state(const Thread& thread, ThreadState state) {
-  while (thread.state() != state) Thread::yield();
-}
-
-}  // namespace
+using creel_test::await_state;
 
 TEST_CASE("a reentrant lock counts its holds") {
   ReentrantLock lock{"accounts"};
@@ -137,7 +131,7 @@ TEST_CASE("conditions of one lock are apart; a signal wakes in order, and report
   };
   const std::vector<Thread> threads{wait_on(first, 1), wait_on(second, 2), wait_on(first, 3)};
   CHECK(std::string(threads[1].record()->park_site.name.load()) == "second");
-  CHECK(threads[1].record()->held_count == 0);
+  CHECK(threads[1].record()->own().held_count == 0);
   const auto signal = [&](creel::Condition& condition) {
     const std::scoped_lock guard{lock};
     condition.signal();
@@ -185,13 +179,43 @@ TEST_CASE("more locks than are shown are held and given back in any order") {
   std::array<ReentrantLock, kLocks> locks;
   const auto& self = creel::detail::current_record();
   for (ReentrantLock& lock : locks) lock.lock();
-  CHECK(self.held_count == kLocks);
+  CHECK(self.own().held_count == kLocks);
   locks[kLocks - 1].unlock();  // not shown
   locks[0].unlock();           // shown, in the middle of things
-  CHECK(self.held_count == kLocks - 2);
+  CHECK(self.own().held_count == kLocks - 2);
   for (std::size_t i = 1; i + 1 < kLocks; ++i) locks[i].unlock();
-  CHECK(self.held_count == 0);
+  CHECK(self.own().held_count == 0);
   locks[0].lock();
-  CHECK(self.held[0].stack_pointer != 0);
+  CHECK(self.own().held[0].stack_pointer != 0);
   locks[0].unlock();
+}
+
+TEST_CASE("a lock tells who waits for it and on its conditions, and who holds it") {
+  ReentrantLock lock{"accounts"};
+  creel::Condition changed{lock, "changed"};
+  ReentrantLock other;
+  creel::Condition of_other{other};
+  CHECK_FALSE(lock.owner());
+  CHECK(lock.to_string() == "creel::ReentrantLock \"accounts\" [unlocked]");
+  CHECK_THROWS_AS(lock.has_waiters(changed), creel::Error);  // not held
+  Thread waiter = Thread::of_platform().start([&] {
+    const std::scoped_lock guard{lock};
+    changed.await();
+  });
+  await_state(waiter, ThreadState::Waiting);
+  lock.lock();
+  CHECK(lock.owner() == Thread::current());
+  CHECK(lock.to_string().find("locked by") != std::string::npos);
+  CHECK(lock.has_waiters(changed));
+  CHECK(lock.wait_queue_length(changed) == 1);
+  CHECK_THROWS_AS(lock.has_waiters(of_other), creel::Error);
+  Thread queued = Thread::of_platform().start([&] { const std::scoped_lock guard{lock}; });
+  await_state(queued, ThreadState::Waiting);
+  CHECK(lock.has_queued_thread(queued));
+  CHECK_FALSE(lock.has_queued_thread(waiter));  // it waits to be signalled, not for the lock
+  changed.signal();
+  CHECK_FALSE(lock.has_waiters(changed));
+  lock.unlock();
+  CHECK(waiter.join(20s));
+  CHECK(queued.join(20s));
 }

@@ -2,12 +2,16 @@
 #include "thread_record.hpp"
 
 #include <creel/runtime/lock_support.hpp>
+#include <creel/runtime/monitor.hpp>
 #include <creel/runtime/thread.hpp>
 
 #include <doctest/doctest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -185,7 +189,7 @@ TEST_CASE("a foreign thread is adopted, listed while it lives and gone after") {
 }
 
 TEST_CASE("the activity line nests and is cut, not torn") {
-  auto& text = creel::detail::current_record().activity;
+  auto& text = creel::detail::current_record().running.load()->activity;
   {
     creel::Activity outer{"stage decode"};
     {
@@ -207,7 +211,7 @@ TEST_CASE("an activity is read whole while it changes") {
       activity.set(std::string(1 + i % 100, static_cast<char>('a' + i % 26)));
   });
   for (int i = 0; i < 20000; ++i) {
-    const std::string line = writer.record()->activity.get();
+    const std::string line = writer.record()->running.load()->activity.get();
     if (!line.empty()) REQUIRE(line.find_first_not_of(line[0]) == std::string::npos);
   }
   stop = true;
@@ -238,4 +242,81 @@ TEST_CASE("safe_read refuses what is not mapped") {
   CHECK(creel::detail::safe_read(&value, &copy, sizeof copy));
   CHECK(copy == 42);
   CHECK_FALSE(creel::detail::safe_read(reinterpret_cast<void*>(16), &copy, sizeof copy));
+}
+
+TEST_CASE("an unstarted thread is New until it is started, once") {
+  for (Thread::Builder builder : {Thread::of_platform().name("later"), Thread::of_virtual().name("later")}) {
+    bool ran = false;
+    Thread thread = builder.unstarted([&] { ran = true; });
+    CHECK(thread.state() == ThreadState::New);
+    CHECK_FALSE(thread.is_alive());
+    CHECK(creel::detail::ThreadRegistry::instance().find(thread.id()) == nullptr);
+    CHECK_THROWS_AS(thread.join(), creel::Error);
+    CHECK_FALSE(ran);
+    thread.start();
+    CHECK(thread.join());
+    CHECK(ran);
+    CHECK_THROWS_WITH_AS(thread.start(), "thread \"later\" was started before; a thread runs once",
+                         creel::Error);
+    auto captured = std::make_shared<int>(1);
+    {
+      const Thread never = builder.unstarted([captured] {});
+    }
+    CHECK(captured.use_count() == 1);
+  }
+}
+
+TEST_CASE("an interrupt before the start is there after it") {
+  for (Thread::Builder builder : {Thread::of_platform(), Thread::of_virtual()}) {
+    bool interrupted = false;
+    Thread thread = builder.unstarted([&] { interrupted = Thread::interrupted(); });
+    thread.interrupt();
+    thread.start();
+    thread.join();
+    CHECK(interrupted);
+  }
+}
+
+TEST_CASE("the default handler gets what no thread's own handler does") {
+  CHECK_FALSE(Thread::default_uncaught_exception_handler());
+  std::atomic<int> by_default{0}, by_own{0};
+  Thread::set_default_uncaught_exception_handler([&](const Thread&, std::exception_ptr) { ++by_default; });
+  CHECK(Thread::default_uncaught_exception_handler());
+  for (Thread::Builder builder : {Thread::of_platform(), Thread::of_virtual()}) {
+    builder.start([] { throw std::runtime_error("no more tea"); }).join();
+    builder.uncaught_exception_handler([&](const Thread&, std::exception_ptr) { ++by_own; })
+        .start([] { throw std::runtime_error("no more tea"); })
+        .join();
+  }
+  Thread::set_default_uncaught_exception_handler(nullptr);
+  CHECK(by_default == 2);
+  CHECK(by_own == 2);
+}
+
+TEST_CASE("all() has the live threads of both kinds; holds_lock is about the caller") {
+  std::atomic<bool> go{false};
+  creel::Monitor monitor;
+  const std::lock_guard guard{monitor};
+  std::atomic<int> holders{0};
+  const auto body = [&] {
+    if (Thread::holds_lock(monitor)) ++holders;
+    while (!go) Thread::yield();
+  };
+  const Thread platform = Thread::of_platform().start(body);
+  const Thread light = Thread::start_virtual_thread(body);
+  const std::vector<Thread> all = Thread::all();
+  for (const Thread& each : {platform, light, Thread::current()}) {
+    CHECK(std::find(all.begin(), all.end(), each) != all.end());
+  }
+  CHECK(light.is_virtual());
+  CHECK(Thread::holds_lock(monitor));
+  while (!go) {
+    Thread::on_spin_wait();
+    go = true;
+  }
+  platform.join();
+  light.join();
+  CHECK(holders == 0);
+  const std::vector<Thread> left = Thread::all();
+  CHECK(std::find(left.begin(), left.end(), light) == left.end());
 }

@@ -322,7 +322,7 @@ TEST_CASE("a queue of a carrier: order, bound, stealing of half") {
   for (std::uintptr_t i = 1; i <= 256; ++i) CHECK(queue.push(fake(i)));
   CHECK_FALSE(queue.push(fake(257)));
   CHECK(queue.pop() == fake(1));
-  CHECK(queue.steal(thief) == fake(129));  // of 255 the first 128, of which the last is returned
+  CHECK(queue.steal(thief, false) == fake(129));  // of 255 the first 128, of which the last is returned
   CHECK(thief.size() == 127);
   CHECK(thief.pop() == fake(2));
   CHECK(queue.size() == 127);

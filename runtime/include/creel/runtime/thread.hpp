@@ -10,13 +10,19 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace creel {
 
 namespace detail {
 class ThreadRecord;
 }
+class Monitor;
+class Thread;
 class ThreadContainer;
+
+/// Gets what a thread's body throws, on that thread.
+using UncaughtExceptionHandler = std::function<void(const Thread&, std::exception_ptr)>;
 
 /// Java's Thread.State. to_string gives Java's spelling, "TIMED_WAITING".
 enum class ThreadState : std::uint8_t { New, Runnable, Blocked, Waiting, TimedWaiting, Terminated };
@@ -80,14 +86,32 @@ class Thread {
   /// Tests and clears the calling thread's interrupt flag.
   static bool interrupted() noexcept;
 
+  /// Starts a thread that Builder::unstarted() has made. Error if it was started before; throws as
+  /// Builder::start().
+  void start() const;
+
   /// Waits until the thread has ended. Returns false if `deadline` passes first.
-  /// Throws InterruptedError. Joining oneself is an Error.
+  /// Throws InterruptedError. Joining oneself is an Error, and so is joining a thread that was not started.
   bool join(Deadline deadline = {}) const;
 
   /// Blocks the calling thread at least until `deadline`. Throws InterruptedError.
   static void sleep(Deadline deadline);
   /// Offers the processor to another thread (a virtual one: to another virtual thread).
   static void yield() noexcept;
+  /// Tells the processor that the caller spins until another thread does something.
+  static void on_spin_wait() noexcept;
+
+  /// Starts a virtual thread without a name.
+  static Thread start_virtual_thread(std::function<void()> body);
+  /// All live threads that creel knows, platform and virtual ones, by id: started by it, or adopted.
+  static std::vector<Thread> all();
+  /// Whether the calling thread is inside `monitor`.
+  static bool holds_lock(const Monitor& monitor) noexcept;
+
+  /// What gets the uncaught exceptions of threads that have no handler of their own; an empty one, as at the
+  /// beginning, leaves them to the log. The body's exceptions only: one that leaves main() ends the process.
+  static void set_default_uncaught_exception_handler(UncaughtExceptionHandler handler);
+  static UncaughtExceptionHandler default_uncaught_exception_handler();
 
   friend bool operator==(const Thread& a, const Thread& b) noexcept { return a.record_ == b.record_; }
 
@@ -99,7 +123,6 @@ class Thread {
   std::shared_ptr<detail::ThreadRecord> record_;
 };
 
-using UncaughtExceptionHandler = std::function<void(const Thread&, std::exception_ptr)>;
 /// Makes named, unstarted-then-started threads for executors.
 using ThreadFactory = std::function<Thread(std::function<void()>)>;
 
@@ -118,7 +141,8 @@ class Thread::Builder {
   /// by default.
   Builder& stack_size(std::size_t bytes);
   Builder& uncaught_exception_handler(UncaughtExceptionHandler handler);
-  /// Whether the thread gets copies of the InheritableThreadLocals of the thread that makes it; on by default.
+  /// Whether the thread gets copies of the InheritableThreadLocals of the thread that makes it; on by
+  /// default.
   Builder& inherit_thread_locals(bool on);
   /// The executor or scope under which dumps list the thread.
   Builder& container(std::shared_ptr<ThreadContainer> container);
@@ -127,6 +151,8 @@ class Thread::Builder {
   Thread start(std::function<void()> body);
   /// As start, but `body` gets a stop_token that interrupt() also requests to stop.
   Thread start(std::function<void(std::stop_token)> body);
+  /// Makes a thread in state New, to be started by Thread::start(). Dumps do not list it before.
+  Thread unstarted(std::function<void()> body);
   /// A factory that makes threads as this builder is now. The factory may be called from several threads.
   ThreadFactory factory() const;
 

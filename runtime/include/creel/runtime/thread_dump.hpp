@@ -31,6 +31,14 @@ struct HeldLockInfo {
   int depth = -1;        ///< index of the frame that took it; -1: not known
 };
 
+/// The memory of a thread's stack, a platform thread's native or a virtual one's own; bytes.
+struct StackFigures {
+  std::size_t reserved = 0;    ///< address space
+  std::size_t committed = 0;   ///< of that in memory now
+  std::size_t high_water = 0;  ///< as deep as it was ever used: by its users before, too, if it was reused
+  std::size_t guard = 0;       ///< inaccessible memory below; 0: none, or the kernel's own gap below main's
+};
+
 /// A ScopedValue bound on a thread, as text.
 struct ScopedValueInfo {
   std::string name;
@@ -53,10 +61,10 @@ struct ThreadInfo {
   std::uintptr_t address = 0;          ///< of its record; 0 if foreign
   std::uintptr_t program_counter = 0;  ///< 0: not known
   std::uintptr_t stack_pointer = 0;
-  std::uint64_t carrier = 0;    ///< of a mounted virtual thread: the carrier's id
-  std::uint64_t carrying = 0;   ///< of a carrier: the virtual thread's id
-  std::uint64_t container = 0;  ///< id of a ContainerInfo; 0 is the root
-  std::string activity;         ///< what creel::Activity says it works on
+  std::uint64_t carrier = 0;                   ///< of a mounted virtual thread: the carrier's id
+  std::uint64_t carrying = 0;                  ///< of a carrier: the virtual thread's id
+  std::uint64_t container = 0;                 ///< id of a ContainerInfo; 0 is the root
+  std::string activity;                        ///< what creel::Activity says it works on
   std::vector<ScopedValueInfo> scoped_values;  ///< innermost first; the first few only
   std::optional<WaitInfo> wait;
   std::vector<HeldLockInfo> held;        ///< innermost last; the first few only
@@ -65,6 +73,7 @@ struct ThreadInfo {
   bool stack_cut = false;                ///< there are more frames than could be read
   std::string stack_missing;             ///< why there is no stack: "blocks signals"; empty if there is one
   std::uint64_t blocked_count = 0, waited_count = 0;
+  std::optional<StackFigures> stack_figures;  ///< if DumpOptions asked for them
 };
 
 /// An executor or a scope that threads belong to.
@@ -80,6 +89,8 @@ struct DumpOptions {
   /// Stop running threads for a few microseconds each to read their stacks. Needs a Diagnostics object;
   /// parked threads are always read without being stopped.
   bool sample_running = true;
+  /// Look up how much memory each stack takes: a system call for each.
+  bool stack_figures = false;
 };
 
 /// All threads of the process with their stacks, waits and locks, as a value: jstack from within.
