@@ -46,6 +46,7 @@ std::string describe(const std::exception_ptr& failure) {
 template <typename T>
 std::string failure_of(const CompletableFuture<T>& future) {
   std::string text;
+  CHECK(future.wait(20s));
   future.handle([&](auto&&... outcome) { text = describe((outcome, ...)); });
   return text;
 }

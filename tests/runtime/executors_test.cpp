@@ -2,6 +2,7 @@
 #include "thread_record.hpp"
 
 #include <creel/runtime/executors.hpp>
+#include <creel/runtime/thread_pool_executor.hpp>
 
 #include <doctest/doctest.h>
 
@@ -53,4 +54,31 @@ TEST_CASE("its destructor waits for the tasks; shutdown_now interrupts them") {
 TEST_CASE("a fixed pool takes its threads from the factory") {
   auto pool = creel::executors::new_fixed_thread_pool(2, Thread::of_virtual().name("step-", 0).factory());
   CHECK(pool->submit([] { return Thread::current_name(); }).get().rfind("step-", 0) == 0);
+}
+
+TEST_CASE("a cached pool has a thread for each task that would have to wait, and uses idle ones again") {
+  auto pool = creel::executors::new_cached_thread_pool();
+  for (int round = 0; round < 50; ++round) {
+    std::atomic<int> arrived{0};
+    std::vector<creel::Future<void>> futures;
+    for (int i = 0; i < 8; ++i) {
+      futures.push_back(pool->submit([&] {  // only all of them together can end
+        ++arrived;
+        while (arrived < 8) Thread::yield();
+      }));
+    }
+    for (const auto& future : futures) CHECK(future.wait(20s));
+  }
+  const auto& threads = dynamic_cast<creel::ThreadPoolExecutor&>(*pool);
+  CHECK(threads.counts().largest >= 8);
+  CHECK(threads.counts().largest < 100);
+}
+
+TEST_CASE("a single thread runs tasks in their order") {
+  auto pool = creel::executors::new_single_thread_executor();
+  std::vector<int> order;
+  for (int i = 0; i < 500; ++i) pool->execute([&order, i] { order.push_back(i); });
+  pool->close();
+  REQUIRE(order.size() == 500);
+  for (int i = 0; i < 500; ++i) CHECK(order[static_cast<std::size_t>(i)] == i);
 }

@@ -160,3 +160,125 @@ TEST_CASE("sizes that contradict each other are refused") {
   CHECK_THROWS_AS(ThreadPoolExecutor(bounded(3, 2, 1)), creel::Error);
   CHECK_THROWS_AS(creel::executors::new_fixed_thread_pool(0), creel::Error);
 }
+
+TEST_CASE("sizes can be changed: threads come for what is queued and surplus ones leave") {
+  ThreadPoolExecutor pool{{.core_size = 1, .maximum_size = 4, .keep_alive = std::chrono::milliseconds(1)}};
+  creel::CountDownLatch release{1};
+  creel::CountDownLatch running{3};
+  std::vector<creel::Future<void>> futures;
+  for (int i = 0; i < 3; ++i) {
+    futures.push_back(pool.submit([&] {
+      running.count_down();
+      release.await();
+    }));
+  }
+  CHECK(pool.counts().threads == 1);
+  CHECK_THROWS_AS(pool.set_core_pool_size(5), creel::Error);
+  CHECK_THROWS_AS(pool.set_maximum_pool_size(0), creel::Error);
+  pool.set_core_pool_size(3);
+  CHECK(running.await(20s));
+  CHECK(pool.counts().active == 3);
+  release.count_down();
+  for (const auto& future : futures) future.get();
+  pool.set_core_pool_size(1);  // the others wait for ever, and are told
+  while (pool.counts().threads != 1) Thread::yield();
+  pool.allow_core_thread_time_out(true);
+  CHECK(pool.allows_core_thread_time_out());
+  while (pool.counts().threads != 0) Thread::yield();
+  CHECK(pool.counts().completed == 3);
+  CHECK(pool.submit([] { return 1; }).get() == 1);
+}
+
+TEST_CASE("core threads can be started before there is work") {
+  ThreadPoolExecutor pool{{.core_size = 3}};
+  CHECK(pool.prestart_core_thread());
+  CHECK(pool.prestart_all_core_threads() == 2);
+  CHECK_FALSE(pool.prestart_core_thread());
+  CHECK(pool.counts().threads == 3);
+}
+
+TEST_CASE("hooks see each task and its failure, and the end of the pool") {
+  std::atomic<int> before{0};
+  std::vector<std::string> after;
+  std::atomic<int> terminated{0};
+  {
+    ThreadPoolExecutor::Options options;
+    options.factory =
+        Thread::of_platform().uncaught_exception_handler([](const Thread&, std::exception_ptr) {}).factory();
+    options.before_execute = [&](const creel::Task&) { ++before; };
+    options.after_execute = [&](const creel::Task&, const std::exception_ptr& failure) {
+      after.emplace_back(failure == nullptr ? "fine" : "failed");
+    };
+    options.terminated = [&] { ++terminated; };
+    ThreadPoolExecutor pool{std::move(options)};
+    pool.submit([] {}).get();
+    pool.execute([] { throw std::runtime_error("task"); });
+    pool.shutdown();
+    CHECK(pool.await_termination(20s));
+    CHECK_FALSE(pool.is_terminating());
+  }
+  CHECK(before == 2);
+  CHECK(after == std::vector<std::string>{"fine", "failed"});
+  CHECK(terminated == 1);
+}
+
+TEST_CASE("purge takes cancelled tasks out of the queue, and a handler of one's own gets what is rejected") {
+  auto options = bounded(1, 1, 2);
+  int rejected = 0;
+  options.on_rejected = [&](creel::Task task, ThreadPoolExecutor&) {
+    ++rejected;
+    task();
+  };
+  ThreadPoolExecutor pool{std::move(options)};
+  creel::CountDownLatch release{1};
+  pool.execute([&] { release.await(); });
+  auto a = pool.submit([] {});
+  auto b = pool.submit([] {});
+  CHECK(a.cancel());
+  bool ran = false;
+  pool.execute([&] { ran = true; });
+  CHECK(ran);
+  CHECK(rejected == 1);
+  CHECK(pool.purge() == 1);
+  CHECK(pool.queue().size() == 1);
+  pool.execute([] {});
+  CHECK(rejected == 1);
+  release.count_down();
+  b.get();
+}
+
+TEST_CASE("the pool's own queue can be looked into and taken from, over many segments") {
+  ThreadPoolExecutor pool{{}};
+  creel::CountDownLatch release{1};
+  pool.execute([&] { release.await(); });
+  while (pool.queue().size() != 0) Thread::yield();
+  std::vector<creel::Future<int>> futures;
+  for (int i = 0; i < 1000; ++i) futures.push_back(pool.submit([i] { return i; }));
+  for (int i = 0; i < 1000; i += 3) futures[static_cast<std::size_t>(i)].cancel();
+  CHECK(pool.purge() == 334);
+  std::size_t left = 0;
+  pool.queue().for_each([&](const creel::Task&) { ++left; });
+  CHECK(left == 666);
+  auto last = pool.submit([] { return -1; });
+  release.count_down();
+  CHECK(last.get() == -1);
+  for (int i = 0; i < 1000; ++i) {
+    if (i % 3 != 0) CHECK(futures[static_cast<std::size_t>(i)].get() == i);
+  }
+}
+
+TEST_CASE("a task goes to a thread that waits, though another one is blocked") {
+  for (int round = 0; round < 200; ++round) {
+    ThreadPoolExecutor pool{{.core_size = 2}};
+    pool.prestart_all_core_threads();
+    creel::CountDownLatch met{2};
+    const auto meet = [&] {
+      met.count_down();
+      return met.await(20s);
+    };
+    auto a = pool.submit(meet);
+    auto b = pool.submit(meet);
+    CHECK(a.get());
+    CHECK(b.get());
+  }
+}

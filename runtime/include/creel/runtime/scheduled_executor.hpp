@@ -108,11 +108,14 @@ class ScheduledFuture : public Future<T> {
   std::chrono::nanoseconds get_delay() const noexcept { return item_->due() - Deadline::Clock::now(); }
   bool is_periodic() const noexcept { return item_->repeats(); }
   /// By the time at which they are due.
-  friend std::weak_ordering operator<=>(const ScheduledFuture& a, const ScheduledFuture& b) noexcept {
-    return a.item_->due() <=> b.item_->due();
+  template <typename U>
+  std::weak_ordering operator<=>(const ScheduledFuture<U>& other) const noexcept {
+    return item_->due() <=> other.item_->due();
   }
 
  private:
+  template <typename>
+  friend class ScheduledFuture;
   const detail::ScheduledItem* item_ = nullptr;  // lives in the shared state
 };
 
