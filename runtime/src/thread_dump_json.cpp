@@ -17,7 +17,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 std::string container_name(const ContainerInfo& container) {
-  return (container.name.empty() ? "" : container.name + "/") + std::string(container.type) + "@" + std::to_string(container.id);
+  return (container.name.empty() ? "" : container.name + "/") + std::string(container.type) + "@" +
+         std::to_string(container.id);
 }
 
 void add_wait(Json& json, const WaitInfo& wait) {
@@ -85,6 +86,12 @@ Json thread_json(const ThreadInfo& thread, const std::string& time) {
   json["elapsedSeconds"] = thread.elapsed_s;
   json["daemon"] = thread.daemon;
   json["priority"] = thread.priority;
+  if (thread.stack_figures) {
+    json["stackMemory"] = {{"reserved", thread.stack_figures->reserved},
+                           {"committed", thread.stack_figures->committed},
+                           {"highWater", thread.stack_figures->high_water},
+                           {"guard", thread.stack_figures->guard}};
+  }
   json["blockedCount"] = thread.blocked_count;
   json["waitedCount"] = thread.waited_count;
   if (!thread.stack_missing.empty()) json["stackMissing"] = thread.stack_missing;

@@ -164,6 +164,7 @@ class TextDump {
       add(each.value);
       add("\n");
     }
+    if (options_.extended && thread.stack_figures) write_stack_figures(*thread.stack_figures);
     write_stack(thread);
     add("\n");
     if (options_.locks) write_synchronizers(thread);
@@ -207,6 +208,19 @@ class TextDump {
     add("  [");
     add_address(thread.stack_pointer & ~std::uintptr_t{4095});
     add("]\n");
+  }
+
+  void write_stack_figures(const StackFigures& figures) {
+    const auto add_size = [this](std::string_view before, std::size_t bytes) {
+      add(before);
+      add_number(bytes / 1024);
+      add(" KiB");
+    };
+    add_size("   Stack: ", figures.reserved);
+    add_size(" reserved, ", figures.committed);
+    add_size(" committed, high-water mark ", figures.high_water);
+    add_size(", guard ", figures.guard);
+    add("\n");
   }
 
   void write_stack(const ThreadInfo& thread) {

@@ -127,7 +127,8 @@ AttachReply DiagnosticCommands::execute(const AttachRequest& request) const {
     return i < request.arguments.size() ? request.arguments[i] : std::string();
   };
   if (request.command == "threaddump") {
-    return {0, ThreadDump::take().to_text(text_options(argument(0) + argument(1) + argument(2)))};
+    const ThreadDump::TextOptions options = text_options(argument(0) + argument(1) + argument(2));
+    return {0, ThreadDump::take({.stack_figures = options.extended}).to_text(options)};
   }
   if (request.command == "jcmd") return run_jcmd(argument(0));
   if (request.command == "properties") return system_properties({});
@@ -170,10 +171,11 @@ AttachReply DiagnosticCommands::help(Words arguments) const {
 }
 
 AttachReply DiagnosticCommands::print_threads(Words arguments) const {
-  const ThreadDump dump = ThreadDump::take();
+  const bool extended = has_word(arguments, "-e") || has_word(arguments, "-e=true");
+  const ThreadDump dump = ThreadDump::take({.stack_figures = extended});
   if (has_word(arguments, "-json")) return {0, dump.to_json()};
   return {0, dump.to_text({.locks = has_word(arguments, "-l") || has_word(arguments, "-l=true"),
-                           .extended = has_word(arguments, "-e") || has_word(arguments, "-e=true")})};
+                           .extended = extended})};
 }
 
 AttachReply DiagnosticCommands::dump_threads_to_file(Words arguments) const {
@@ -187,7 +189,7 @@ AttachReply DiagnosticCommands::dump_threads_to_file(Words arguments) const {
   const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | existing, 0600));
   if (!fd && errno == EEXIST) return {1, path + " exists, use -overwrite to overwrite\n"};
   if (!fd) return {1, IoError("create", path, errno).what() + std::string("\n")};
-  const ThreadDump dump = ThreadDump::take();
+  const ThreadDump dump = ThreadDump::take({.stack_figures = true});
   const std::string text = has_word(arguments, "-format=json") ? dump.to_json() : dump.to_plain();
   for (std::string_view left = text; !left.empty();) {
     const ssize_t written = ::write(fd.get(), left.data(), left.size());
