@@ -239,9 +239,9 @@ TEST_CASE("a deadlock between a virtual and a platform thread is found") {
 }
 
 TEST_CASE("a deadlock through a future is found: its work wants a lock of the one that waits for it") {
+  creel::ReentrantLock lock{"state"};  // before the pool, whose worker has it to the end
   const auto pool =
       creel::executors::new_fixed_thread_pool(1, Thread::of_platform().name("worker").factory());
-  creel::ReentrantLock lock{"state"};
   const Thread getter = Thread::of_platform().name("getter").start([&] {
     const std::scoped_lock holding{lock};
     const creel::Future<void> work = pool->submit([&] { const std::scoped_lock wanted{lock}; });
