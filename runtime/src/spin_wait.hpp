@@ -15,11 +15,11 @@ template <typename Ready>
 bool spin_until(Ready ready) noexcept {
   constexpr auto kPatience = std::chrono::microseconds(10);
   if (!has_several_processors()) return ready();
+  int pauses = 1;  // more and more: each look takes the cache line from the one who is to write it
   for (const auto end = Deadline::Clock::now() + kPatience; Deadline::Clock::now() < end;) {
-    for (int i = 0; i < 16; ++i) {
-      if (ready()) return true;
-      cpu_relax();
-    }
+    if (ready()) return true;
+    for (int i = 0; i < pauses; ++i) cpu_relax();
+    if (pauses < 16) pauses *= 2;
   }
   return ready();
 }

@@ -81,13 +81,12 @@ void TaskQueue::wake_for_more() noexcept {
 }
 
 bool TaskQueue::take(std::optional<Task>& task) noexcept {
-  if (size() == 0) return false;
   std::unique_ptr<Segment> used;
   {
     const std::lock_guard guard{head_lock_};
     const std::uint64_t taken = taken_.load(std::memory_order_relaxed);
-    const std::uint64_t added = added_.load(std::memory_order_acquire);
-    if (taken == added) return false;
+    if (taken == known_added_) known_added_ = added_.load(std::memory_order_acquire);
+    if (taken == known_added_) return false;
     if (head_index_ == kSegmentTasks) {
       used = std::exchange(head_, std::move(head_->next));
       head_index_ = 0;
@@ -184,7 +183,8 @@ std::size_t TaskQueue::extract(Test matches, std::size_t limit) {
   }
   tail_ = to;
   tail_index_ = to_index;
-  added_.store(added_.load(std::memory_order_relaxed) - removed.size(), std::memory_order_release);
+  known_added_ = added_.load(std::memory_order_relaxed) - removed.size();
+  added_.store(known_added_, std::memory_order_release);
   while (to->next != nullptr) to->next = std::move(to->next->next);
   return removed.size();
 }

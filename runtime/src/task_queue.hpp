@@ -74,6 +74,7 @@ class TaskQueue final : public BlockingQueue<Task> {
   std::unique_ptr<Segment> head_;
   std::size_t head_index_ = 0;
   std::atomic<std::uint64_t> taken_{0};
+  std::uint64_t known_added_ = 0;  // added_ as last read: its cache line is the producers'
 
   alignas(64) mutable SpinLock tail_lock_;
   Segment* tail_ = nullptr;

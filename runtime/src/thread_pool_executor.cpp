@@ -14,6 +14,9 @@ std::string next_pool_name() {
   return "pool-" + std::to_string(next.fetch_add(1, std::memory_order_relaxed));
 }
 
+// A deadline that has passed, without a look at the clock for each task.
+const Deadline kAtOnce(Deadline::Clock::time_point::min());
+
 void check_sizes(std::size_t core, std::size_t maximum) {
   if (maximum != 0 && core <= maximum) return;
   throw Error("a thread pool of core size " + std::to_string(core) + " and maximum size " +
@@ -63,7 +66,7 @@ void ThreadPoolExecutor::State::execute(Task task, ThreadPoolExecutor& pool) {
   if (is_shutdown()) return reject(task, pool);
   if (threads_.load() < core_size_.load() && add_worker(task, core_size_.load())) return;
   // A queue that was closed by a shutdown refuses; what it accepts before will be run by those that drain it.
-  if (options_.queue->offer(std::move(task))) {
+  if (options_.queue->offer(std::move(task), kAtOnce)) {
     Task none;
     if (threads_.load() == 0 || (own_queue_ != nullptr && own_queue_->needs_worker()))
       add_worker(none, maximum_size_.load());
