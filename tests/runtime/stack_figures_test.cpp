@@ -53,8 +53,7 @@ TEST_CASE("the stack of a platform thread: what is reserved, in memory, was ever
   constexpr std::size_t kReserved = 4 * 1024 * 1024, kUsed = 1024 * 1024;
   const auto builder = [] { return Thread::of_platform().stack_size(kReserved); };
   const StackFigures shallow = figures_of(builder(), [] {});
-  CHECK(shallow.reserved <= kReserved);
-  CHECK(shallow.reserved > kReserved / 2);
+  CHECK(shallow.reserved > kReserved / 2);  // or more: glibc may give it a larger one that it kept
   CHECK(shallow.committed > 0);
   CHECK(shallow.committed < kUsed);
   CHECK(shallow.high_water >= shallow.committed);
