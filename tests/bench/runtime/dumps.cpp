@@ -61,6 +61,12 @@ class ParkedThreads {
 double longest_gap_ms(int times, const std::function<void()>& body) {
   std::atomic<bool> stop{false};
   std::atomic<std::int64_t> longest{0};
+  std::atomic<std::uint64_t> looks{0};
+  // Its next look ends the gap in which it may be now.
+  const auto await_look = [&] {
+    const std::uint64_t before = looks.load(std::memory_order_acquire);
+    while (looks.load(std::memory_order_acquire) == before) std::this_thread::yield();
+  };
   const Thread watch = Thread::of_platform().name("watch").start([&] {
     auto last = std::chrono::steady_clock::now();
     while (!stop.load(std::memory_order_relaxed)) {
@@ -68,12 +74,15 @@ double longest_gap_ms(int times, const std::function<void()>& body) {
       const std::int64_t gap = (now - last).count();
       if (gap > longest.load(std::memory_order_relaxed)) longest.store(gap, std::memory_order_relaxed);
       last = now;
+      looks.fetch_add(1, std::memory_order_release);
     }
   });
   double best = std::numeric_limits<double>::max();
   for (int i = 0; i < times; ++i) {
+    await_look();
     longest = 0;
     body();
+    await_look();
     best = std::min(best, static_cast<double>(longest.load()) / 1e6);
   }
   stop = true;
