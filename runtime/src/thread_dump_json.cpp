@@ -93,6 +93,7 @@ Json thread_json(const ThreadInfo& thread, const std::string& time) {
                            {"guard", thread.stack_figures->guard}};
   }
   json["blockedCount"] = thread.blocked_count;
+  json["blockedMillis"] = thread.blocked_ms;
   json["waitedCount"] = thread.waited_count;
   if (!thread.stack_missing.empty()) json["stackMissing"] = thread.stack_missing;
   if (thread.stack_cut) json["stackCut"] = true;

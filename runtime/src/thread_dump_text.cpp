@@ -192,7 +192,9 @@ class TextDump {
     if (options_.extended) {
       add(" blocked=");
       add_number(thread.blocked_count);
-      add(" waited=");
+      add(" blocked_time=");
+      add_fixed(thread.blocked_ms);
+      add("ms waited=");
       add_number(thread.waited_count);
       if (thread.program_counter != 0) {
         add(" pc=");

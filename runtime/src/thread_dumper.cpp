@@ -111,6 +111,7 @@ void ThreadDumper::describe(ThreadInfo& info, Pending& pending) {
     info.carrying = running->carrying.load(kRelaxed);
     info.blocked_count = running->blocked_count.load(kRelaxed);
     info.waited_count = running->waited_count.load(kRelaxed);
+    info.blocked_ms = static_cast<double>(running->blocked_ns.load(kRelaxed)) / 1e6;
   }
   info.scoped_values = detail::read_scoped_values(record);
   if (record.is_virtual) return;

@@ -97,8 +97,8 @@ struct RunningState {
   ActivityText activity;
   std::atomic<std::uint32_t> held_count{0};
   std::atomic<std::uint32_t> blocked_count{0}, waited_count{0};  // as ThreadMXBean counts
-  std::atomic<std::uint64_t> blocked_ns{0};  // waiting to enter monitors and for locks, in all
-  std::atomic<std::uint64_t> carrying{0};    // id of the virtual thread that this carrier runs; 0 if none
+  std::atomic<std::int64_t> blocked_ns{0};                       // waiting to enter monitors, in all
+  std::atomic<std::uint64_t> carrying{0};  // id of the virtual thread that this carrier runs; 0 if none
   std::unique_ptr<std::vector<ReadHold>> read_holds;  // null: none yet
   const MapComputation* computing = nullptr;          // the innermost
   const ThreadContainer* starts_in =
@@ -132,7 +132,6 @@ class ThreadRecord {
   // Not 0: the interrupt flag is set, and by whom: Thread::interrupt(), StopInterrupt, or both.
   static constexpr std::uint8_t kInterrupt = 1, kStopInterrupt = 2;
   std::atomic<std::uint8_t> interrupted{0};
-  std::atomic<std::uint8_t> pins{0};  // PinnedScopes of the thread; it does not leave its carrier within
   mutable SpinLock name_lock;
   std::atomic<pid_t> os_tid{0};  // 0 before start, after the end, and for an unmounted virtual thread
   // LockSupport's token, the futex word of platform threads.

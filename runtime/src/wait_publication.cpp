@@ -44,7 +44,7 @@ class OpenSite {
     site.kind.store(wait.blocker.kind, kRelaxed);
     site.timed.store(wait.timed, kRelaxed);
     // What a platform thread's wait costs hides the exact clock; a virtual thread's does not.
-    site.since_ns.store(self_.is_virtual ? coarse_monotonic_ns() : monotonic_ns(), kRelaxed);
+    site.since_ns.store(now(), kRelaxed);
     open_site(site);
     self_.state.store(state_of(wait.blocker.kind, wait.timed), kRelaxed);
     const bool blocked = wait.blocker.kind == WaitKind::MonitorEnter;
@@ -54,12 +54,18 @@ class OpenSite {
   }
   ~OpenSite() {
     self_.state.store(ThreadState::Runnable, kRelaxed);
+    if (self_.park_site.kind.load(kRelaxed) == WaitKind::MonitorEnter) {
+      auto& blocked = self_.own().blocked_ns;
+      blocked.store(blocked.load(kRelaxed) + now() - self_.park_site.since_ns.load(kRelaxed), kRelaxed);
+    }
     close_site(self_.park_site);
   }
   OpenSite(const OpenSite&) = delete;
   OpenSite& operator=(const OpenSite&) = delete;
 
  private:
+  std::int64_t now() const noexcept { return self_.is_virtual ? coarse_monotonic_ns() : monotonic_ns(); }
+
   ThreadRecord& self_;
 };
 

@@ -1,4 +1,5 @@
 #include <creel/runtime/array_blocking_queue.hpp>
+#include <creel/runtime/count_down_latch.hpp>
 #include <creel/runtime/diagnostics.hpp>
 #include <creel/runtime/monitor.hpp>
 #include <creel/runtime/reentrant_lock.hpp>
@@ -438,6 +439,29 @@ TEST_CASE("dumps go on while threads come, work and go") {
   done = true;
   for (const Thread& each : starters) each.join();
   CHECK(most > 3);
+}
+
+TEST_CASE("a dump says how long a thread was kept from entering monitors") {
+  creel::Monitor monitor;
+  creel::CountDownLatch release{1};
+  std::unique_lock holding{monitor};
+  const Thread thread = Thread::of_platform().start([&] {
+    creel::synchronized(monitor, [] {});
+    release.await();
+  });
+  const auto info_of = [&] { return *ThreadDump::take({.sample_running = false}).find(thread.id()); };
+  REQUIRE(eventually([&] {
+    const ThreadInfo info = info_of();
+    return info.state == ThreadState::Blocked && info.wait && info.wait->seconds > 0.05;
+  }));
+  CHECK(info_of().blocked_ms == 0);
+  holding.unlock();
+  REQUIRE(eventually([&] { return thread.state() == ThreadState::Waiting; }));
+  const ThreadInfo info = info_of();
+  CHECK(info.blocked_ms >= 50);
+  CHECK(info.blocked_count == 1);
+  release.count_down();
+  thread.join();
 }
 
 TEST_CASE("a running thread is held up for less than 100 microseconds") {

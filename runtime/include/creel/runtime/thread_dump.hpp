@@ -73,6 +73,7 @@ struct ThreadInfo {
   bool stack_cut = false;                ///< there are more frames than could be read
   std::string stack_missing;             ///< why there is no stack: "blocks signals"; empty if there is one
   std::uint64_t blocked_count = 0, waited_count = 0;
+  double blocked_ms = 0;                      ///< waiting to enter monitors, in all
   std::optional<StackFigures> stack_figures;  ///< if DumpOptions asked for them
 };
 
