@@ -19,25 +19,31 @@ using creel::ScheduledThreadPoolExecutor;
 using creel::Thread;
 using Clock = creel::Deadline::Clock;
 
-TEST_CASE("scheduled: work runs when it is due, in the order of its times, then of its coming") {
+TEST_CASE("scheduled: work does not run before it is due") {
   ScheduledThreadPoolExecutor timer{{}};
-  std::vector<int> order;  // one thread
   const auto begin = Clock::now();
-  auto last = timer.schedule(
-      [&] {
-        order.push_back(3);
-        return Clock::now();
-      },
-      40ms);
-  CHECK(last.get_delay() > 1ms);
-  CHECK_FALSE(last.is_periodic());
-  const creel::Deadline same = 20ms;
-  auto first = timer.schedule([&] { order.push_back(1); }, same);
-  auto second = timer.schedule([&] { order.push_back(2); }, same);
-  auto at_once = timer.submit([&] { order.push_back(0); });
-  CHECK(first < last);
-  CHECK(last.get(20s) - begin >= 40ms);
-  CHECK(last.get_delay() <= 0ns);
+  auto work = timer.schedule([] { return Clock::now(); }, 20ms);
+  CHECK_FALSE(work.is_periodic());
+  CHECK(work.get(20s) - begin >= 20ms);
+  CHECK(work.get_delay() <= 0ns);
+  auto later = timer.schedule([] {}, 1h);
+  CHECK(later.get_delay() > 30min);
+  CHECK(work < later);
+  later.cancel();
+}
+
+TEST_CASE("scheduled: work runs in the order of its times, then of its coming") {
+  ScheduledThreadPoolExecutor timer{{}};
+  CountDownLatch go{1};
+  auto busy = timer.submit([&] { go.await(); });
+  std::vector<int> order;  // one thread
+  const auto now = Clock::now();
+  auto last = timer.schedule([&] { order.push_back(3); }, creel::Deadline(now + 20ms));
+  timer.schedule([&] { order.push_back(1); }, creel::Deadline(now + 10ms));
+  timer.schedule([&] { order.push_back(2); }, creel::Deadline(now + 10ms));
+  timer.schedule([&] { order.push_back(0); }, creel::Deadline(now));
+  go.count_down();
+  last.get(20s);
   CHECK(order == std::vector<int>{0, 1, 2, 3});
 }
 
@@ -137,7 +143,7 @@ TEST_CASE(
     CHECK(timer.executes_existing_delayed_tasks_after_shutdown() == !turned);
     CHECK(timer.continues_existing_periodic_tasks_after_shutdown() == turned);
     std::atomic<int> ticks{0};
-    auto delayed = timer.schedule([] { return 1; }, 30ms);
+    auto delayed = timer.schedule([] { return 1; }, turned ? creel::Deadline(1h) : creel::Deadline(30ms));
     auto periodic = timer.schedule_at_fixed_rate([&] { ++ticks; }, 0s, 1ms);
     CHECK(creel_test::eventually([&] { return ticks > 0; }));
     timer.shutdown();
