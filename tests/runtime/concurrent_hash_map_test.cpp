@@ -138,6 +138,9 @@ TEST_CASE("concurrent_hash_map: equal hashes, growth, removal and coming back") 
 TEST_CASE("concurrent_hash_map: iteration and bulk operations see all that stays") {
   ConcurrentHashMap<int, std::string> map;
   map.put_all(std::vector<std::pair<int, std::string>>{{1, "a"}, {2, "bb"}, {3, "ccc"}});
+  std::size_t letters = 0;
+  map.for_each([&](int, const std::string& value) { letters += value.size(); });
+  CHECK(letters == 6);
   std::set<int> keys;
   for (const auto& [key, value] : map) {
     CHECK(value.size() == static_cast<std::size_t>(key));

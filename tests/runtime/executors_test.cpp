@@ -1,12 +1,14 @@
 #include "thread_container_node.hpp"
 #include "thread_record.hpp"
 
+#include <creel/runtime/count_down_latch.hpp>
 #include <creel/runtime/executors.hpp>
 #include <creel/runtime/thread_pool_executor.hpp>
 
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <memory>
 #include <set>
 #include <vector>
 
@@ -81,4 +83,26 @@ TEST_CASE("a single thread runs tasks in their order") {
   pool->close();
   REQUIRE(order.size() == 500);
   for (int i = 0; i < 500; ++i) CHECK(order[static_cast<std::size_t>(i)] == i);
+}
+
+TEST_CASE("a thread of one's own making for each task") {
+  auto executor = creel::executors::new_thread_per_task_executor(
+      Thread::of_platform().name("worker-", 1).factory(), "requests");
+  const auto name = [] { return Thread::current_name(); };
+  CHECK(executor->submit(name).get() == "worker-1");
+  CHECK(executor->submit(name).get() == "worker-2");
+  const auto container = executor->submit([] { return creel::detail::current_record().container->name; });
+  CHECK(container.get() == "requests");
+}
+
+TEST_CASE("a work-stealing pool: an idle thread takes what a busy one has forked") {
+  auto pool = creel::executors::new_work_stealing_pool(2);
+  creel::CountDownLatch taken{1};
+  const auto outer = pool->submit([&] {
+    pool->execute([&] { taken.count_down(); });  // into the queue of this thread, which then waits
+    return taken.await(60s);
+  });
+  CHECK(outer.get());
+  const std::unique_ptr<creel::ExecutorService> sized = creel::executors::new_work_stealing_pool();
+  CHECK(sized->submit([] { return 1; }).get() == 1);
 }

@@ -71,6 +71,7 @@ TEST_CASE("ForkJoinPool: sizes out of range") {
 TEST_CASE("ForkJoinPool: tasks from outside begin in their order, one's own last first unless async") {
   for (const bool async : {false, true}) {
     ForkJoinPool pool({.parallelism = 1, .async = async});
+    CHECK(pool.is_async() == async);
     Gate gate;
     std::vector<int> order;
     pool.execute([&] { gate.pass(); });

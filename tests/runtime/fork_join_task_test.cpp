@@ -216,6 +216,21 @@ TEST_CASE("ForkJoinTask: a worker joins what another pool runs") {
   CHECK(near.invoke([&] { return fib.join(); }) == 144);
 }
 
+TEST_CASE("ForkJoinTask: quietly_invoke runs it here and keeps what it throws") {
+  ForkJoinPool pool(1);
+  pool.invoke([&] {
+    auto good = task([] { return 7; });
+    good.quietly_invoke();
+    CHECK(good.is_completed_normally());
+    CHECK(good.join() == 7);
+    auto bad = task([] { throw creel::Error("no"); });
+    bad.quietly_invoke();
+    CHECK(bad.is_completed_abnormally());
+    CHECK(bad.exception() != nullptr);
+    CHECK_THROWS_AS(bad.join(), creel::Error);
+  });
+}
+
 TEST_CASE("ForkJoinTask: try_unfork takes back the last fork only") {
   ForkJoinPool pool(1);
   pool.invoke([&] {

@@ -30,6 +30,9 @@ TEST_CASE("a deque has two ends") {
   CHECK_FALSE(deque.offer_last(5, 2ms));
   CHECK(deque.snapshot() == std::vector<int>{1, 2, 3, 4});
   CHECK(deque.snapshot_descending() == std::vector<int>{4, 3, 2, 1});
+  int digits = 0;
+  deque.for_each_descending([&](int element) { digits = 10 * digits + element; });
+  CHECK(digits == 4321);
   CHECK(deque.peek_first() == 1);
   CHECK(deque.peek_last() == 4);
   CHECK(deque.take_first() == 1);

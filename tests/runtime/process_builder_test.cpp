@@ -61,6 +61,10 @@ bool contains(const char* text, const std::string& part) {
 
 TEST_CASE("arguments arrive as they are") {
   CHECK(output_of({"printf", "%s|", "", "a b", "$HOME", "\"'\n"}) == "|a b|$HOME|\"'\n|");
+  ProcessBuilder changed{"false"};
+  changed.command({"echo", "changed"});
+  CHECK(changed.command() == std::vector<std::string>{"echo", "changed"});
+  CHECK(output_of(changed) == "changed");
   CHECK_THROWS_AS(ProcessBuilder(std::vector<std::string>{}).start(), creel::Error);
   CHECK_THROWS_AS(ProcessBuilder({"echo", std::string("a\0b", 3)}).start(), creel::Error);
 }
@@ -131,6 +135,22 @@ TEST_CASE("standard error by itself, with standard output, away, or to a descrip
     CHECK(output_of(both) == "out");
   }
   CHECK(source.read_all_bytes(60s) == "err\n");
+}
+
+TEST_CASE("inherit_io: it writes where we write") {
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  creel::FdStream source(creel::UniqueFd(ends[0]), "test");
+  const creel::UniqueFd ours(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
+  Process process;
+  {
+    const creel::UniqueFd sink(ends[1]);
+    ::dup2(sink.get(), STDOUT_FILENO);
+    process = ProcessBuilder{"echo", "ours"}.inherit_io().start();
+    ::dup2(ours.get(), STDOUT_FILENO);
+  }
+  CHECK(process.wait_for().success());
+  CHECK(source.read_all_bytes(60s) == "ours\n");
 }
 
 TEST_CASE("a program that cannot be started: what was tried, and why not") {

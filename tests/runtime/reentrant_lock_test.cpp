@@ -83,6 +83,8 @@ TEST_CASE("an interrupt that comes during lock() is kept for after it") {
 
 TEST_CASE("a fair lock serves in the order of arrival, and newcomers go behind") {
   ReentrantLock lock{ReentrantLock::Fairness::Fair};
+  CHECK(lock.is_fair());
+  CHECK_FALSE(ReentrantLock().is_fair());
   std::vector<int> order;
   std::vector<Thread> threads;
   lock.lock();

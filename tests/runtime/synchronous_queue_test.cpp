@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,9 +36,16 @@ TEST_CASE("an element goes from hand to hand, and nothing is ever inside") {
       CHECK(door.peek() == std::nullopt);
       CHECK_FALSE(door.contains(7));
       CHECK_FALSE(door.remove(7));
+      CHECK(door.remove_if([](int) { return true; }) == 0);
+      CHECK(door.snapshot().empty());
+      door.for_each([](int) { FAIL("an element inside"); });
+      CHECK(door.size() == 0);
+      CHECK(door.remaining_capacity() == 0);
       door.clear();
       CHECK_FALSE(door.offer(8));  // another putter is no taker
-      CHECK(door.poll() == 7);
+      std::vector<int> drained;
+      CHECK(door.drain_to(std::back_inserter(drained)) == 1);  // takes from who puts
+      CHECK(drained == std::vector<int>{7});
       CHECK(putter.join(20s));
       int got = 0;
       const Thread taker = builder().start([&] { got = *door.take(); });

@@ -189,6 +189,35 @@ TEST_CASE("sizes can be changed: threads come for what is queued and surplus one
   CHECK(pool.submit([] { return 1; }).get() == 1);
 }
 
+TEST_CASE("settings of a running pool are read back, and hold from then on") {
+  using Rejection = ThreadPoolExecutor::Rejection;
+  ThreadPoolExecutor pool{bounded(1, 2, 1, Rejection::Discard)};
+  CHECK(pool.core_pool_size() == 1);
+  CHECK(pool.maximum_pool_size() == 2);
+  CHECK(pool.keep_alive_time() == 60s);
+  CHECK(pool.rejection() == Rejection::Discard);
+  pool.set_maximum_pool_size(1);
+  CHECK(pool.maximum_pool_size() == 1);
+  pool.set_rejection(Rejection::Abort);
+  CHECK(pool.rejection() == Rejection::Abort);
+  pool.set_thread_factory(Thread::of_platform().name("later-", 3).factory());
+  creel::CountDownLatch release{1};
+  auto first = pool.submit([&] {
+    release.await();
+    return Thread::current_name();
+  });
+  auto queued = pool.submit([] {});
+  CHECK_THROWS_AS(pool.submit([] {}), creel::RejectedError);
+  release.count_down();
+  CHECK(first.get() == "later-3");
+  queued.get();
+  CHECK(pool.counts().threads == 1);
+  pool.allow_core_thread_time_out(true);
+  pool.set_keep_alive_time(1ms);  // the thread that waits for a minute is told
+  CHECK(pool.keep_alive_time() == 1ms);
+  while (pool.counts().threads != 0) Thread::yield();
+}
+
 TEST_CASE("core threads can be started before there is work") {
   ThreadPoolExecutor pool{{.core_size = 3}};
   CHECK(pool.prestart_core_thread());

@@ -54,6 +54,22 @@ TEST_CASE("names count on through a factory; unnamed threads get Java's names") 
   for (const Thread& thread : {first, second, unnamed}) thread.join();
 }
 
+TEST_CASE("a thread can be renamed while it lives, and sees it itself") {
+  std::atomic<bool> go{false};
+  std::string seen;
+  const Thread thread = Thread::of_platform().name("before").start([&] {
+    while (!go) creel::LockSupport::park({.object = &go, .type = "creel::Test", .name = "gate"});
+    seen = Thread::current_name();
+  });
+  Thread handle = thread;
+  handle.set_name("after");
+  CHECK(thread.name() == "after");
+  go = true;
+  creel::LockSupport::unpark(thread);
+  thread.join();
+  CHECK(seen == "after");
+}
+
 TEST_CASE("a park is published with its blocker, registers and time") {
   std::atomic<bool> go{false};
   Thread thread = Thread::of_platform().start([&] {
