@@ -7,6 +7,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -40,6 +41,7 @@ TEST_CASE("elements come out when they are due, the earliest first") {
   retries.put({Deadline(start + 20ms), 1});
   retries.put({Deadline(start + 24h), 3});
   CHECK(retries.size() == 3);
+  CHECK(retries.remaining_capacity() == std::numeric_limits<std::size_t>::max() - 3);
   CHECK(retries.peek()->number == 1);
   CHECK(retries.poll() == std::nullopt);
   CHECK(retries.poll(Deadline(start + 1ms)) == std::nullopt);
