@@ -43,6 +43,18 @@ void dismount(Carrier& carrier, VirtualThread& thread) noexcept {
   thread.carrier.store(0, kRelaxed);
 }
 
+// For the stack's next thread. By atomic stores, not by a constructor: a dump may be reading it still.
+void clear(RunningState& state) noexcept {
+  state.held_count.store(0, kRelaxed);
+  state.blocked_count.store(0, kRelaxed);
+  state.waited_count.store(0, kRelaxed);
+  state.blocked_ns.store(0, kRelaxed);
+  state.carrying.store(0, kRelaxed);
+  state.read_holds.reset();
+  state.computing = nullptr;
+  state.starts_in = nullptr;
+}
+
 void virtual_entry() {
   auto& self = static_cast<VirtualThread&>(current_record());
   {
@@ -51,7 +63,7 @@ void virtual_entry() {
     run_thread_body(self.shared_from_this(), body, nullptr);
   }
   end_thread_locals(self);
-  std::destroy_at(self.running.exchange(nullptr, kRelaxed));
+  clear(*self.running.exchange(nullptr, kRelaxed));
   Carrier& carrier = *current_carrier();
   self.next = VirtualThread::Next::End;
   carrier.leaving = &self;
@@ -105,7 +117,9 @@ bool VirtualScheduler::begin(Carrier& self, VirtualThread& thread) noexcept {
   const std::uintptr_t top = (stack.high - sizeof(RunningState)) & ~std::uintptr_t{63};
   thread.stack_low.store(stack.low, kRelaxed);
   thread.stack_high.store(stack.high, kRelaxed);
-  thread.running.store(::new (reinterpret_cast<void*>(top)) RunningState, std::memory_order_release);
+  void* const place = reinterpret_cast<void*>(top);
+  thread.running.store(stack.fresh ? ::new (place) RunningState : static_cast<RunningState*>(place),
+                       std::memory_order_release);
   thread.started_ns.store(coarse_monotonic_ns(), kRelaxed);
   make_stack(thread.point, stack.low, top, virtual_entry);
   mount(self, thread);

@@ -16,7 +16,7 @@ struct ThreadContainer::Node {
   std::string name;
   const char* type = nullptr;
   std::shared_ptr<Node> parent;  // null: under the root
-  std::uint64_t owner = 0;                  // id of the thread that made it
+  std::uint64_t owner = 0;       // id of the thread that made it
 
   /// All containers that live, or of which a thread lives, oldest first.
   static std::vector<std::shared_ptr<Node>> snapshot();

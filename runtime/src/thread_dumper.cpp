@@ -106,7 +106,8 @@ void ThreadDumper::describe(ThreadInfo& info, Pending& pending) {
   info.address = reinterpret_cast<std::uintptr_t>(&record);
   info.carrier = record.carrier.load(kRelaxed);
   info.container = record.container != nullptr ? record.container->id : 0;
-  if (const detail::RunningState* running = record.running.load(kRelaxed); running != nullptr) {
+  if (const detail::RunningState* running = record.running.load(std::memory_order_acquire);
+      running != nullptr) {
     info.activity = running->activity.get();
     info.carrying = running->carrying.load(kRelaxed);
     info.blocked_count = running->blocked_count.load(kRelaxed);

@@ -88,7 +88,7 @@ VirtualStack acquire_virtual_stack(std::size_t bytes) {
     ++all.guarded;
   }
   stacks.slab_next += slot;
-  return {low, low + size};
+  return {low, low + size, true};
 }
 
 void release_virtual_stack(VirtualStack stack) noexcept {

@@ -9,6 +9,7 @@ namespace creel::detail {
 struct VirtualStack {
   std::uintptr_t low = 0;
   std::uintptr_t high = 0;
+  bool fresh = false;  // nobody has used it
   explicit operator bool() const noexcept { return high != 0; }
 };
 

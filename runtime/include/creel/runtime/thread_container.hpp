@@ -12,7 +12,8 @@ class ThreadContainer {
  public:
   struct Node;
 
-  /// `type` is a static string ("creel::ThreadPoolExecutor"); `parent` is another's node(), null for the root.
+  /// `type` is a static string ("creel::ThreadPoolExecutor"); `parent` is another's node(), null for the
+  /// root.
   static std::shared_ptr<ThreadContainer> create(std::string name, const char* type,
                                                  std::shared_ptr<Node> parent = nullptr);
   ~ThreadContainer();
