@@ -39,7 +39,7 @@ struct Outcome {
 };
 
 /// Runs `creel ARGUMENTS` by the shell, with `environment` in front.
-Outcome creel(const std::string& arguments, const std::string& environment = "") {
+Outcome run_creel(const std::string& arguments, const std::string& environment = "") {
   const creel_test::TemporaryFolder folder;
   const std::string out = (folder.path() / "out").string();
   const std::string err = (folder.path() / "err").string();
@@ -93,7 +93,7 @@ std::string script(const fs::path& path, const std::string& body) {
 
 TEST_CASE("usage mistakes exit with 2 and say what was meant") {
   const auto check = [](const std::string& arguments, const std::string& expected) {
-    const Outcome outcome = creel(arguments);
+    const Outcome outcome = run_creel(arguments);
     CAPTURE(arguments);
     CHECK(outcome.code == 2);
     CHECK(outcome.out.empty());
@@ -107,12 +107,12 @@ TEST_CASE("usage mistakes exit with 2 and say what was meant") {
   check("run x.yaml more", "'more' is no option of `creel run`; see `creel run --help`");
   check("serve --port 99999 x", "--port: Value 99999 not in range 0 to 65535; see `creel serve --help`");
   check("config trian", "there is no key or section 'trian'; did you mean train?");
-  CHECK(creel("run x.yaml --resume --overwrite").code == 2);
-  CHECK(creel("run none.yaml").code == 2);
+  CHECK(run_creel("run x.yaml --resume --overwrite").code == 2);
+  CHECK(run_creel("run none.yaml").code == 2);
 }
 
 TEST_CASE("help documents the exit codes and gives examples") {
-  const Outcome help = creel("--help");
+  const Outcome help = run_creel("--help");
   CHECK(help.code == 0);
   CHECK(help.err.empty());
   for (const char* text :
@@ -120,12 +120,12 @@ TEST_CASE("help documents the exit codes and gives examples") {
     CHECK_MESSAGE(help.out.find(text) != std::string::npos, text);
   }
   for (const char* command : {"run", "serve", "dump", "ps", "config"}) {
-    const Outcome outcome = creel(std::string(command) + " --help");
+    const Outcome outcome = run_creel(std::string(command) + " --help");
     CHECK(outcome.code == 0);
     CHECK_MESSAGE(outcome.out.find("Example") != std::string::npos, command);
   }
-  CHECK(creel("").code == 2);
-  CHECK(creel("version").out.starts_with("creel "));
+  CHECK(run_creel("").code == 2);
+  CHECK(run_creel("version").out.starts_with("creel "));
 }
 
 TEST_CASE("a wrong config lists every mistake, exits with 2 in under 50 ms, and makes nothing") {
@@ -136,7 +136,7 @@ TEST_CASE("a wrong config lists every mistake, exits with 2 in under 50 ms, and 
   Outcome outcome{};
   for (int i = 0; i < 10; ++i) {  // the least of a few: others use the machine too
     const auto start = std::chrono::steady_clock::now();
-    outcome = creel("run " + file + " --out " + (folder.path() / "run").string());
+    outcome = run_creel("run " + file + " --out " + (folder.path() / "run").string());
     fastest = std::min(fastest, std::chrono::steady_clock::now() - start);
   }
   CHECK(outcome.code == 2);
@@ -153,13 +153,13 @@ TEST_CASE("a wrong config lists every mistake, exits with 2 in under 50 ms, and 
 
 TEST_CASE("the order of transforms is checked before anything starts") {
   const Outcome outcome =
-      creel("run " + kDigits + " --dry-run --set 'transforms=normalize(0.5, 0.5) | decode'");
+      run_creel("run " + kDigits + " --dry-run --set 'transforms=normalize(0.5, 0.5) | decode'");
   CHECK(outcome.code == 2);
   CHECK(outcome.err.find("put decode before it") != std::string::npos);
 }
 
 TEST_CASE("the arguments of transforms are checked with the rest") {
-  const Outcome outcome = creel("run " + kDigits + " --set 'transforms=decode | resize(big) | flipp'");
+  const Outcome outcome = run_creel("run " + kDigits + " --set 'transforms=decode | resize(big) | flipp'");
   CHECK(outcome.code == 2);
   CHECK(outcome.err.find("transforms.train: resize(big)") != std::string::npos);
   CHECK(outcome.err.find("flipp") != std::string::npos);
@@ -168,8 +168,8 @@ TEST_CASE("the arguments of transforms are checked with the rest") {
 TEST_CASE("--dry-run prints every value with its origin and starts nothing") {
   const creel_test::TemporaryFolder folder;
   const Outcome outcome =
-      creel("run " + kDigits + " --dry-run --set data.batch=32 --set train.seed=7 --out " +
-            (folder.path() / "run").string());
+      run_creel("run " + kDigits + " --dry-run --set data.batch=32 --set train.seed=7 --out " +
+                (folder.path() / "run").string());
   CHECK(outcome.code == 0);
   CHECK(outcome.err.empty());
   CHECK(outcome.out.find("  batch: 32                                 # --set data.batch=32\n") !=
@@ -187,43 +187,43 @@ TEST_CASE("run starts a worker per rank, passes its verdict on, and guards its f
   const std::string worker =
       script(folder.path() / "worker", "echo \"$@\" >> " + (folder.path() / "calls").string());
   const std::string start = "run " + kDigits + " --out " + run;
-  CHECK(creel(start, "CREEL_WORKER=" + worker).code == 0);
+  CHECK(run_creel(start, "CREEL_WORKER=" + worker).code == 0);
   const std::string calls = content(folder.path() / "calls");
   CAPTURE(calls);
   CHECK(calls.find("train --run-dir " + run + " --rank 0 --ranks 2 --world-fd ") != std::string::npos);
   CHECK(calls.find("train --run-dir " + run + " --rank 1 --ranks 2 --world-fd ") != std::string::npos);
   CHECK(content(run + "/config.yaml").find("batch: 64\n") != std::string::npos);
 
-  const Outcome again = creel(start, "CREEL_WORKER=" + worker);
+  const Outcome again = run_creel(start, "CREEL_WORKER=" + worker);
   CHECK(again.code == 2);
   CHECK(again.err.find(
             "already holds a run (config.yaml); go on with it by --resume, replace it by --overwrite") !=
         std::string::npos);
-  const Outcome other = creel(start + " --resume --set data.batch=3", "CREEL_WORKER=" + worker);
+  const Outcome other = run_creel(start + " --resume --set data.batch=3", "CREEL_WORKER=" + worker);
   CHECK(other.code == 2);
   CHECK(other.err.find("was started with other values of data.batch;") != std::string::npos);
-  const Outcome resumed = creel(start + " --resume", "CREEL_WORKER=" + worker);
+  const Outcome resumed = run_creel(start + " --resume", "CREEL_WORKER=" + worker);
   CHECK(resumed.code == 0);
   CHECK(content(folder.path() / "calls").find("train --run-dir " + run + " --resume --rank 0 ") !=
         std::string::npos);
 
   const std::string bad = script(folder.path() / "bad", "exit 4");
-  const Outcome failed = creel(start + " --overwrite", "CREEL_WORKER=" + bad);
+  const Outcome failed = run_creel(start + " --overwrite", "CREEL_WORKER=" + bad);
   CHECK(failed.code == 4);
   CHECK(failed.err.find("failed with exit code 4 (bad data)") != std::string::npos);
   CHECK(failed.err.find("--resume") != std::string::npos);
-  const Outcome missing = creel(start + " --overwrite", "CREEL_WORKER=/nonexistent");
+  const Outcome missing = run_creel(start + " --overwrite", "CREEL_WORKER=/nonexistent");
   CHECK(missing.code == 3);
 }
 
 TEST_CASE("serve becomes the worker") {
   const creel_test::TemporaryFolder folder;
   const std::string worker = script(folder.path() / "worker", "echo $$ \"$@\"; exit 7");
-  CHECK(creel("serve " + folder.path().string(), "CREEL_WORKER=" + worker).code == 3);  // no run there
+  CHECK(run_creel("serve " + folder.path().string(), "CREEL_WORKER=" + worker).code == 3);  // no run there
   std::ofstream(folder.path() / "config.yaml") << "name: x\n";
   // The shell says its number, then becomes creel, which becomes the worker: one process all along.
-  const Outcome outcome = creel("serve " + folder.path().string() + " --port 81",
-                                "sh -c 'echo $$; exec \"$@\"' sh env CREEL_WORKER=" + worker);
+  const Outcome outcome = run_creel("serve " + folder.path().string() + " --port 81",
+                                    "sh -c 'echo $$; exec \"$@\"' sh env CREEL_WORKER=" + worker);
   CHECK(outcome.code == 7);
   const std::string number = outcome.out.substr(0, outcome.out.find('\n'));
   CHECK(outcome.out == number + "\n" + number + " serve --run-dir " + folder.path().string() +
@@ -232,11 +232,11 @@ TEST_CASE("serve becomes the worker") {
 
 TEST_CASE("dump and ps need something that lives") {
   const creel_test::TemporaryFolder folder;
-  const Outcome nothing = creel("dump " + folder.path().string());
+  const Outcome nothing = run_creel("dump " + folder.path().string());
   CHECK(nothing.code == 3);
   CHECK(nothing.err.find("no process of a run lives in") != std::string::npos);
-  CHECK(creel("dump nowhere").code == 3);
-  const Outcome ps = creel("ps");
+  CHECK(run_creel("dump nowhere").code == 3);
+  const Outcome ps = run_creel("ps");
   CHECK(ps.code == 0);
   CHECK(ps.out.starts_with("    PID  COMMAND\n"));
 }
@@ -249,7 +249,7 @@ TEST_CASE(
   creel::pipeline::ProcessTable table;
   for (const pid_t pid : ranks.pids()) table.ranks.push_back(*creel::pipeline::ProcessIdentity::of(pid));
   table.write(folder.path());
-  const Outcome all = creel("dump " + folder.path().string());
+  const Outcome all = run_creel("dump " + folder.path().string());
   CHECK(all.code == 0);
   for (const char* title : {"==== rank 0 of 3, pid ", "==== rank 1 of 3, pid ", "==== rank 2 of 3, pid "})
     CHECK(all.out.find(title) != std::string::npos);
@@ -257,7 +257,7 @@ TEST_CASE(
   ::kill(ranks.pids()[0], SIGSTOP);
   ::kill(ranks.pids()[2], SIGSTOP);
   const auto begin = std::chrono::steady_clock::now();
-  const Outcome some = creel("dump " + folder.path().string());
+  const Outcome some = run_creel("dump " + folder.path().string());
   CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(9));  // 5 each
   CHECK(some.code == 1);
   CHECK(some.out.find("==== rank 1 of 3, pid ") != std::string::npos);
@@ -271,31 +271,31 @@ TEST_CASE("the server of a run is found by the run's folder") {
   server.add(
       {.name = "creel-worker",
        .arguments = {"serve", "--run-dir", folder.path().string(), "--host", "127.0.0.1", "--port", "0"}});
-  const Outcome found = creel("dump " + folder.path().string());
+  const Outcome found = run_creel("dump " + folder.path().string());
   CHECK(found.code == 0);
   CHECK(found.out.starts_with("==== server, pid " + std::to_string(server.pids()[0]) + " ====\n"));
-  CHECK(creel("dump " + other.path().string()).code == 3);
+  CHECK(run_creel("dump " + other.path().string()).code == 3);
 }
 
 TEST_CASE("ps removes what a killed process left") {
   Children child;
   const pid_t pid = child.add({.name = "to be killed"});
   const std::string socket = "/tmp/.java_pid" + std::to_string(pid);
-  CHECK(creel("ps").out.find(" " + std::to_string(pid) + "  to be killed\n") != std::string::npos);
+  CHECK(run_creel("ps").out.find(" " + std::to_string(pid) + "  to be killed\n") != std::string::npos);
   CHECK(fs::exists(socket));
   ::kill(pid, SIGKILL);
   ::waitpid(pid, nullptr, 0);
   CHECK(fs::exists(socket));
-  CHECK(creel("ps").out.find("to be killed") == std::string::npos);
+  CHECK(run_creel("ps").out.find("to be killed") == std::string::npos);
   CHECK_FALSE(fs::exists(socket));
 }
 
 TEST_CASE("the keys can be listed whole or in part, and the page of them is current") {
-  const Outcome part = creel("config train.optimizer");
+  const Outcome part = run_creel("config train.optimizer");
   CHECK(part.code == 0);
   CHECK(part.out.find("train.optimizer.lr: number, above 0\n") == part.out.find("train.optimizer.lr"));
   CHECK(part.out.find("train.seed") == std::string::npos);
-  CHECK(creel("config --markdown").out == content(CREEL_SOURCE_DIR "/docs/config.md"));
+  CHECK(run_creel("config --markdown").out == content(CREEL_SOURCE_DIR "/docs/config.md"));
 }
 
 TEST_CASE("creel does not load LibTorch") {
