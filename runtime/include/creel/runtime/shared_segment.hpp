@@ -29,10 +29,11 @@ namespace creel {
 /// keeps the memory. It lies at another address in each process: keep offsets in it (to_offset, from_offset),
 /// never pointers, references or objects with virtual functions. Objects are not destroyed with the segment.
 ///
-/// No call takes a lock: a process that is killed within one leaves at most the one block that it was about
-/// to take or to give back out of use. The file is 0600; one of another user, that others may read or write,
-/// or that is a link, is refused. The members may be called from any thread at any time, none of them waits.
-/// Memory effects: what a process did before construct() happens before find() of that object returns it.
+/// No call takes a lock: a process that is killed within one leaves at most the blocks that it was about to
+/// take or to give back out of use: one of allocate() and deallocate(), three of construct() and destroy().
+/// The file is 0600; one of another user, that others may read or write, or that is a link, is refused. The
+/// members may be called from any thread at any time, none of them waits. Memory effects: what a process did
+/// before construct() happens before find() of that object returns it.
 class SharedSegment {
  public:
   /// Makes one of at least `bytes` and takes its pages from the system at once, so that a full /dev/shm is an
