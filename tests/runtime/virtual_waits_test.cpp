@@ -351,7 +351,7 @@ std::size_t grouped(const creel::ThreadDump& dump) {
 }
 
 void block_and_release(const Kind& kind) {
-  INFO(kind.name);
+  INFO(std::string(kind.name));
   const Wait wait = kind.make();
   std::atomic<std::size_t> done{0};
   std::vector<Thread> crowd;
@@ -392,6 +392,9 @@ TEST_CASE("virtual threads by the ten thousand in each kind of wait while one ti
   builder.environment()["CREEL_CARRIERS"] = "2";
   builder.redirect_error_stream(true);
   const creel::Process child = builder.start();
+  const bool ended = child.wait_for(200s).has_value();  // what it says fits into the pipe
+  if (!ended) child.destroy_forcibly();
+  CHECK(ended);
   const std::string said = child.standard_output().read_all_bytes();
   INFO(said);
   CHECK(child.wait_for().success());

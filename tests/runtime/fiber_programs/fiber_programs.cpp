@@ -273,7 +273,7 @@ Lines locks() {
 
 Lines handles() {
   Lines lines;
-  static int ended;
+  static std::atomic<int> ended;
   ended = 0;
   fibers::fiber_specific_ptr<int> own{[](int* value) {
     ended += *value;
