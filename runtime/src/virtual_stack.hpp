@@ -19,8 +19,8 @@ constexpr std::size_t kDefaultVirtualStackBytes = 64 * 1024;
 /// Error if the system gives no more address space.
 ///
 /// The first 16,384 of the process have a guard page below, so that running over the end faults; more would
-/// use up the kernel's limit of mappings (vm.max_map_count), so that the others rely on
-/// check_virtual_stack().
+/// use up the kernel's limit of mappings (vm.max_map_count), so that the others are
+/// checked when they park.
 VirtualStack acquire_virtual_stack(std::size_t bytes);
 
 /// Gives it back. A few thousand stay as they are, for the next ones; the memory of more returns to the
