@@ -1,5 +1,6 @@
 #include <creel/pipeline/launch/process_table.hpp>
 #include <creel/runtime/atomic_file.hpp>
+#include <creel/runtime/process_handle.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -26,18 +27,9 @@ ProcessIdentity identity_from(const Json& json) {
 }  // namespace
 
 std::optional<ProcessIdentity> ProcessIdentity::of(pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  // The name in field 2 may hold blanks and brackets: count from its last bracket. A zombie has no threads to
-  // speak to.
-  std::size_t at = text.rfind(')');
-  if (at == std::string::npos || at + 2 >= text.size() || text[at + 2] == 'Z' || text[at + 2] == 'X')
-    return std::nullopt;
-  constexpr int kFieldsToStartTime = 20;
-  for (int field = 0; field < kFieldsToStartTime && at != std::string::npos; ++field)
-    at = text.find(' ', at + 1);
-  if (at == std::string::npos) return std::nullopt;
-  return ProcessIdentity{pid, std::strtoull(text.c_str() + at, nullptr, 10)};
+  const auto process = ProcessHandle::of(pid);
+  if (!process || !process->is_alive()) return std::nullopt;  // a zombie has no threads to speak to
+  return ProcessIdentity{pid, process->start_ticks()};
 }
 
 bool ProcessIdentity::is_alive() const {

@@ -45,6 +45,9 @@ class ProcessHandle {
   static std::vector<ProcessHandle> all_processes();
 
   pid_t pid() const noexcept { return pid_; }
+  /// When it started, in clock ticks since the machine did (/proc/PID/stat, field 22): with the number it
+  /// names the process for good.
+  std::uint64_t start_ticks() const noexcept { return start_ticks_; }
   /// nullopt if it has none that can be seen, or has ended.
   std::optional<ProcessHandle> parent() const;
   std::vector<ProcessHandle> children() const;
