@@ -1,3 +1,4 @@
+#include "creel_test/both_kinds.hpp"
 #include "creel_test/sanitizer.hpp"
 #include "scoped_bindings.hpp"
 #include "thread_record.hpp"
@@ -22,6 +23,7 @@ using creel::ScopedValue;
 using creel::Thread;
 using creel::where;
 using creel::detail::read_scoped_values;
+using creel_test::on_both_kinds;
 
 namespace test_values {
 
@@ -41,17 +43,6 @@ namespace {
 
 const ScopedValue<std::string> user{"user"};
 const ScopedValue<int> request{"request"};
-
-void on_both_kinds(const std::function<void()>& body) {
-  for (Thread::Builder builder : {Thread::of_platform(), Thread::of_virtual()}) {
-    std::exception_ptr failure;
-    builder
-        .uncaught_exception_handler([&](const Thread&, std::exception_ptr exception) { failure = exception; })
-        .start(body)
-        .join();
-    CHECK(failure == nullptr);
-  }
-}
 
 template <typename T>
 std::string shown(T value) {

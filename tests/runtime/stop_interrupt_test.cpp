@@ -1,3 +1,4 @@
+#include "creel_test/both_kinds.hpp"
 #include "creel_test/eventually.hpp"
 #include "creel_test/sanitizer.hpp"
 
@@ -20,21 +21,7 @@ using creel::StopInterrupt;
 using creel::Thread;
 using creel::ThreadState;
 using creel_test::eventually;
-
-namespace {
-
-void on_both_kinds(const std::function<void()>& body) {
-  for (Thread::Builder builder : {Thread::of_platform(), Thread::of_virtual()}) {
-    std::exception_ptr failure;
-    builder
-        .uncaught_exception_handler([&](const Thread&, std::exception_ptr exception) { failure = exception; })
-        .start(body)
-        .join();
-    CHECK(failure == nullptr);
-  }
-}
-
-}  // namespace
+using creel_test::on_both_kinds;
 
 TEST_CASE("a request to stop ends whatever the thread waits in") {
   creel::ArrayBlockingQueue<int> queue{1};

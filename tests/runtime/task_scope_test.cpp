@@ -1,3 +1,4 @@
+#include "creel_test/both_kinds.hpp"
 #include "creel_test/eventually.hpp"
 #include "creel_test/sanitizer.hpp"
 #include "thread_record.hpp"
@@ -27,20 +28,10 @@ using creel::TaskScope;
 using creel::Thread;
 using creel::ThreadState;
 using creel_test::eventually;
+using creel_test::on_both_kinds;
 namespace joiners = creel::joiners;
 
 namespace {
-
-void on_both_kinds(const std::function<void()>& body) {
-  for (Thread::Builder builder : {Thread::of_platform(), Thread::of_virtual()}) {
-    std::exception_ptr failure;
-    builder
-        .uncaught_exception_handler([&](const Thread&, std::exception_ptr exception) { failure = exception; })
-        .start(body)
-        .join();
-    CHECK(failure == nullptr);
-  }
-}
 
 std::string what(const std::exception_ptr& exception) {
   try {

@@ -1,3 +1,4 @@
+#include "creel_test/both_kinds.hpp"
 #include "creel_test/eventually.hpp"
 #include "creel_test/sanitizer.hpp"
 #include "thread_local_map.hpp"
@@ -21,20 +22,9 @@
 using creel::InheritableThreadLocal;
 using creel::Thread;
 using creel::ThreadLocal;
+using creel_test::on_both_kinds;
 
 namespace {
-
-// Runs `body` on a new thread of each kind.
-void on_both_kinds(const std::function<void()>& body) {
-  for (Thread::Builder builder : {Thread::of_platform(), Thread::of_virtual()}) {
-    std::exception_ptr failure;
-    builder
-        .uncaught_exception_handler([&](const Thread&, std::exception_ptr exception) { failure = exception; })
-        .start(body)
-        .join();
-    CHECK(failure == nullptr);
-  }
-}
 
 struct Counted {
   static inline std::atomic<int> alive{0};
