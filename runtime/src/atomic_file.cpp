@@ -1,3 +1,5 @@
+#include "write_fully.hpp"
+
 #include <creel/runtime/atomic_file.hpp>
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/unique_fd.hpp>
@@ -61,16 +63,6 @@ class TemporaryFile {
   throw IoError(what, path.string(), error_number);
 }
 
-int write_all(int fd, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return errno;
-    bytes = bytes.subspan(static_cast<std::size_t>(written));
-  }
-  return 0;
-}
-
 void sync_folder(const std::filesystem::path& path) {
   const std::string folder = path.parent_path().empty() ? "." : path.parent_path().string();
   const UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -87,7 +79,7 @@ void write_file_atomically(const std::filesystem::path& path,
   for (const std::span<const std::byte> piece : pieces) size += piece.size();
   TemporaryFile file(path);
   for (const std::span<const std::byte> piece : pieces) {
-    if (const int error_number = write_all(file.fd(), piece)) fail(path, size, error_number);
+    if (const int error_number = detail::write_fully(file.fd(), piece)) fail(path, size, error_number);
   }
   if (::fsync(file.fd()) != 0) fail(path, size, errno);
   if (const int error_number = file.rename_to(path)) fail(path, size, error_number);

@@ -18,8 +18,6 @@
 #include <string_view>
 
 namespace creel::detail {
-namespace {
-
 std::string read_task_file(pid_t tid, const char* name) {
   std::array<char, 64> path{};
   std::snprintf(path.data(), path.size(), "/proc/self/task/%d/%s", tid, name);
@@ -28,8 +26,6 @@ std::string read_task_file(pid_t tid, const char* name) {
   const ssize_t size = fd ? ::read(fd.get(), text.data(), text.size()) : 0;
   return {text.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0))};
 }
-
-}  // namespace
 
 bool read_task_stat(pid_t tid, TaskStat& stat) {
   const std::string text = read_task_file(tid, "stat");

@@ -13,6 +13,9 @@
 
 namespace creel::detail {
 
+/// The first 4 KiB of /proc/self/task/TID/`name`; empty if the thread has ended.
+std::string read_task_file(pid_t tid, const char* name);
+
 /// What /proc says of a thread of this process.
 struct TaskStat {
   std::string name;

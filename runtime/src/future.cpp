@@ -56,15 +56,6 @@ std::exception_ptr CompletionError::unwrap(const std::exception_ptr& exception) 
 
 namespace detail {
 
-bool has_several_processors() noexcept {
-  static const bool several = [] {
-    cpu_set_t allowed;
-    CPU_ZERO(&allowed);
-    return ::sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) > 1;
-  }();
-  return several;
-}
-
 FutureCore::~FutureCore() {
   std::unique_ptr<Obtruded> outcome(obtruded_.load(std::memory_order_acquire));
   while (outcome != nullptr) outcome = std::move(outcome->before);

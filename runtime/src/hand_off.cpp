@@ -1,11 +1,10 @@
+#include "spin_wait.hpp"
 #include "sync_point.hpp"
 #include "thread_record.hpp"
 
 #include <creel/runtime/detail/hand_off.hpp>
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/lock_support.hpp>
-
-#include <thread>
 
 namespace creel::detail {
 namespace {
@@ -15,7 +14,7 @@ std::string lacks(const std::string& name, const char* what) { return name.empty
 // Two threads that hand over all the time meet within this; it is less than a park costs. With one processor
 // nobody can come while we spin, and a virtual thread leaves its carrier for next to nothing.
 bool met_while_spinning(const HandOffNode& node, const ThreadRecord& self) noexcept {
-  static const int spins = std::thread::hardware_concurrency() > 1 ? 50 : 0;
+  const int spins = brief_spins();
   for (int i = 0; !self.is_virtual && i < spins; ++i) {
     if (node.state.load(std::memory_order_relaxed) != HandOffNode::State::Waiting) return true;
     cpu_relax();

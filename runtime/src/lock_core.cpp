@@ -1,3 +1,5 @@
+#include "condition_wait.hpp"
+#include "spin_wait.hpp"
 #include "sync_point.hpp"
 #include "thread_record.hpp"
 
@@ -7,7 +9,6 @@
 
 #include <array>
 #include <memory>
-#include <thread>
 
 namespace creel::detail {
 
@@ -61,7 +62,7 @@ WaitOutcome LockCore::lock(std::uintptr_t stack_pointer, Deadline deadline, Inte
 WaitOutcome LockCore::lock_contended(Deadline deadline, Interruptible interruptible) noexcept {
   // Most locks are held for less than the two switches that a park costs; with one processor the owner cannot
   // go on while we spin.
-  static const int spins = std::thread::hardware_concurrency() > 1 ? 50 : 0;
+  const int spins = brief_spins();
   for (int i = 0; i < spins && queue_.empty(); ++i) {
     if (take()) return WaitOutcome::Met;
     cpu_relax();
@@ -143,38 +144,14 @@ WaitOutcome LockCore::wait(ConditionList& list, const Blocker& blocker, Deadline
                            Interruptible interruptible) {
   ThreadRecord& self = check_owner("wait");
   if (interruptible == Interruptible::Yes && self.take_interrupt()) return WaitOutcome::Interrupted;
-  WaitNode& node = self.condition_node;
-  node.notified.store(false, std::memory_order_relaxed);
-  list.append(node);
+  ConditionWait waiting{self, list};
   const std::uint32_t holds = holds_;
   const std::uintptr_t stack_pointer = self.pop_held(this);
   release();
-
-  WaitOutcome outcome = WaitOutcome::Met;
-  std::uint8_t interrupted_meanwhile = 0;
-  while (!node.notified.load(std::memory_order_acquire)) {
-    if (self.interrupted.load(std::memory_order_relaxed)) {
-      if (interruptible == Interruptible::Yes) {
-        outcome = WaitOutcome::Interrupted;
-        break;
-      }
-      interrupted_meanwhile |= self.take_interrupt();
-    }
-    if (deadline.expired()) {
-      outcome = WaitOutcome::TimedOut;
-      break;
-    }
-    LockSupport::park(blocker, deadline);
-  }
-
+  waiting.await(blocker, deadline, interruptible);
   if (!take()) lock_contended(Deadline::never(), Interruptible::No);
   took(self, holds, stack_pointer);
-  self.put_interrupt_back(interrupted_meanwhile);
-  if (node.notified.load(std::memory_order_relaxed))
-    return WaitOutcome::Met;  // a notify came first: it must not be lost
-  list.remove(node);
-  if (outcome == WaitOutcome::Interrupted) self.take_interrupt();
-  return outcome;
+  return waiting.finish();
 }
 
 void LockCore::notify_one(ConditionList& list) {

@@ -1,3 +1,4 @@
+#include "condition_wait.hpp"
 #include "thread_record.hpp"
 
 #include <creel/runtime/error.hpp>
@@ -11,7 +12,6 @@ namespace creel {
 using detail::ConditionList;
 using detail::ReadHold;
 using detail::ThreadRecord;
-using detail::WaitNode;
 using detail::WaitQueue;
 
 namespace {
@@ -280,42 +280,18 @@ detail::WaitOutcome ReentrantReadWriteLock::wait(ConditionList& list, const Bloc
                 "\" also reads, so that nobody could come in to signal; unlock the read before it waits");
   }
   if (interruptible == Interruptible::Yes && self.take_interrupt()) return WaitOutcome::Interrupted;
-  WaitNode& node = self.condition_node;
-  node.notified.store(false, std::memory_order_relaxed);
-  list.append(node);
+  detail::ConditionWait waiting{self, list};
   const std::uint32_t holds = write_holds_;
   const std::uintptr_t stack_pointer = give_up_write(self);
-
-  WaitOutcome outcome = WaitOutcome::Met;
-  std::uint8_t interrupted_meanwhile = 0;
-  while (!node.notified.load(std::memory_order_acquire)) {
-    if (self.interrupted.load(std::memory_order_relaxed)) {
-      if (interruptible == Interruptible::Yes) {
-        outcome = WaitOutcome::Interrupted;
-        break;
-      }
-      interrupted_meanwhile |= self.take_interrupt();
-    }
-    if (deadline.expired()) {
-      outcome = WaitOutcome::TimedOut;
-      break;
-    }
-    LockSupport::park(blocker, deadline);
-  }
-
+  waiting.await(blocker, deadline, interruptible);
   if ((fair_ && !queue_.empty()) || !take_write()) wait_to_write(self, Deadline::never(), Interruptible::No);
   took_write(self, holds, stack_pointer);
-  self.put_interrupt_back(interrupted_meanwhile);
-  if (node.notified.load(std::memory_order_relaxed))
-    return WaitOutcome::Met;  // a signal came first: it must not be lost
-  list.remove(node);
-  if (outcome == WaitOutcome::Interrupted) self.take_interrupt();
-  return outcome;
+  return waiting.finish();
 }
 
 void ReentrantReadWriteLock::notify_one(ConditionList& list) {
   check_writer("notify");
-  WaitNode* const node = list.head;
+  detail::WaitNode* const node = list.head;
   if (node == nullptr) return;
   list.remove(*node);
   ThreadRecord& thread = *node->thread;  // it cannot leave while we hold the lock

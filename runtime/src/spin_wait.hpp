@@ -8,6 +8,9 @@ namespace creel::detail {
 /// Whether the process has a second processor on which what is waited for could happen.
 bool has_several_processors() noexcept;
 
+/// How often to look before a park that costs two switches, where what is waited for is mostly over sooner.
+inline int brief_spins() noexcept { return has_several_processors() ? 50 : 0; }
+
 /// Looks for `ready()` for about 10 µs, a little more than a thread needs to be put to sleep and woken again:
 /// what comes that soon is met without the kernel, and a wait costs twice at most what it would have. Only on
 /// platform threads: a virtual one leaves its carrier for less.

@@ -2,6 +2,8 @@
 
 #include "dump_engine.hpp"
 #include "thread_record.hpp"
+#include "thread_sampler.hpp"
+#include "write_fully.hpp"
 
 #include <linux/futex.h>
 #include <signal.h>
@@ -71,16 +73,6 @@ bool is_overflow(const ThreadRecord& record, std::uintptr_t fault, std::uintptr_
   return fault + kReach >= low && fault < top && rsp < top + kReach && rsp + kReach >= low;
 }
 
-void write_all(const char* text, std::size_t size) noexcept {
-  while (size > 0) {
-    const ssize_t written = ::write(STDERR_FILENO, text, size);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return;
-    text += written;
-    size -= static_cast<std::size_t>(written);
-  }
-}
-
 // By itself, in a signal handler: no allocation, no lock.
 void write_bare_report(const Overflow& of) noexcept {
   std::array<char, 160> text;
@@ -106,7 +98,7 @@ void write_bare_report(const Overflow& of) noexcept {
   add("), whose stack has ");
   add_number((of.high - of.low) / 1024);
   add(" KiB; its frames could not be read\n");
-  write_all(text.data(), static_cast<std::size_t>(at - text.data()));
+  write_fully(STDERR_FILENO, {text.data(), static_cast<std::size_t>(at - text.data())});
 }
 
 void futex(std::atomic<std::uint32_t>& word, int operation, std::uint32_t value,
@@ -162,22 +154,6 @@ void on_fault(int signal, siginfo_t* info, void* context) {
   pass_on(signal, info, context);
 }
 
-WalkRegisters registers_of(const ucontext_t& context) noexcept {
-  WalkRegisters registers;
-  const auto set = [&](unsigned number, int place) {
-    registers.set(number, static_cast<std::uint64_t>(context.uc_mcontext.gregs[place]));
-  };
-  set(WalkRegisters::kRip, REG_RIP);
-  set(WalkRegisters::kRsp, REG_RSP);
-  set(WalkRegisters::kRbp, REG_RBP);
-  set(WalkRegisters::kRbx, REG_RBX);
-  set(WalkRegisters::kR12, REG_R12);
-  set(WalkRegisters::kR13, REG_R13);
-  set(WalkRegisters::kR14, REG_R14);
-  set(WalkRegisters::kR15, REG_R15);
-  return registers;
-}
-
 // The part of the stack that is there: below it lies the guard, into which rsp may point.
 StackCopy readable_stack(const Overflow& of) noexcept {
   constexpr std::uintptr_t kPage = 4096;
@@ -193,7 +169,8 @@ std::string frames_of(const Overflow& of) {
   const std::lock_guard guard{engine.lock};
   engine.refresh();
   std::vector<RawFrame> raw;
-  engine.unwinder.walk(registers_of(*of.context), Unwinder::Innermost::Interrupted, readable_stack(of), raw);
+  engine.unwinder.walk(interrupted_registers(*of.context), Unwinder::Innermost::Interrupted,
+                       readable_stack(of), raw);
   std::string text;
   std::size_t shown = 0;
   for (std::size_t i = 0; i < raw.size() && shown < kShownFrames; ++i) {
@@ -268,9 +245,9 @@ void report_overflow() noexcept {
     text += record.os_tid.load(std::memory_order_relaxed) == ::getpid() && !record.is_virtual
                 ? "; `ulimit -s` sets it\n"
                 : "; Thread::Builder::stack_size sets it\n";
-    write_all(text.data(), text.size());
+    write_fully(STDERR_FILENO, text);
     text = frames_of(overflow);
-    write_all(text.data(), text.size());
+    write_fully(STDERR_FILENO, text);
   } catch (const std::exception&) {
     return;  // the handler says the rest
   }

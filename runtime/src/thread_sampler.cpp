@@ -1,5 +1,6 @@
 #include "thread_sampler.hpp"
 
+#include "foreign_threads.hpp"
 #include "thread_record.hpp"
 
 #include <creel/runtime/error.hpp>
@@ -66,15 +67,6 @@ long futex(std::atomic<std::uint32_t>& word, int operation, std::uint32_t value,
   return ::syscall(SYS_futex, &word, operation | FUTEX_PRIVATE_FLAG, value, timeout, nullptr, 0);
 }
 
-void copy_registers(const ucontext_t& context, WalkRegisters& registers) noexcept {
-  constexpr std::array<int, WalkRegisters::kCount> kPlaces{
-      REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI, REG_RBP, REG_RSP, REG_R8,
-      REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15, REG_RIP};
-  for (unsigned i = 0; i < WalkRegisters::kCount; ++i) {
-    registers.set(i, static_cast<std::uint64_t>(context.uc_mcontext.gregs[kPlaces[i]]));
-  }
-}
-
 // Where the stack that rsp is on may end; reading further is harmless, only wasteful.
 std::uintptr_t stack_end(std::uintptr_t rsp, const ThreadRecord* record) noexcept {
   if (record != nullptr && rsp >= record->stack_low && rsp < record->stack_high) return record->stack_high;
@@ -86,7 +78,7 @@ std::uintptr_t stack_end(std::uintptr_t rsp, const ThreadRecord* record) noexcep
 void fill(Slot& slot, const ucontext_t& context) noexcept {
   const ThreadRecord* record = current_record_or_null();
   slot.record_id = record != nullptr ? record->id.load(std::memory_order_relaxed) : 0;
-  copy_registers(context, slot.registers);
+  slot.registers = interrupted_registers(context);
   slot.low = slot.registers.value[WalkRegisters::kRsp];
   const std::size_t live = stack_end(slot.low, record) - slot.low;
   const std::size_t wanted = std::min(live, ThreadSampler::kStackBytes);
@@ -117,13 +109,6 @@ void on_signal(int, siginfo_t* info, void* context) {
   errno = error_number;
 }
 
-std::string read_small_file(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  std::array<char, 4096> text{};
-  const ssize_t size = fd ? ::read(fd.get(), text.data(), text.size()) : 0;
-  return {text.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0))};
-}
-
 std::string_view status_field(std::string_view status, std::string_view key) {
   const std::size_t at = status.find(key);
   if (at == std::string_view::npos) return {};
@@ -147,6 +132,17 @@ bool is_free(int signal) noexcept {
 }
 
 }  // namespace
+
+WalkRegisters interrupted_registers(const ucontext_t& context) noexcept {
+  WalkRegisters registers;
+  constexpr std::array<int, WalkRegisters::kCount> kPlaces{
+      REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI, REG_RBP, REG_RSP, REG_R8,
+      REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15, REG_RIP};
+  for (unsigned i = 0; i < WalkRegisters::kCount; ++i) {
+    registers.set(i, static_cast<std::uint64_t>(context.uc_mcontext.gregs[kPlaces[i]]));
+  }
+  return registers;
+}
 
 struct ThreadSampler::Request {
   std::size_t index;
@@ -185,7 +181,7 @@ void ThreadSampler::uninstall() noexcept {
 }
 
 bool ThreadSampler::blocks_signal(pid_t tid, std::string& why) const {
-  const std::string status = read_small_file("/proc/self/task/" + std::to_string(tid) + "/status");
+  const std::string status = read_task_file(tid, "status");
   const std::string_view blocked = status_field(status, "\nSigBlk:");
   const std::string_view state = status_field(status, "\nState:");
   const std::uint64_t mask = blocked.empty() ? 0 : std::strtoull(std::string(blocked).c_str(), nullptr, 16);

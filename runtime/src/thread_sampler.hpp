@@ -3,6 +3,7 @@
 #include "unwind_row.hpp"
 
 #include <sys/types.h>
+#include <ucontext.h>
 
 #include <atomic>
 #include <chrono>
@@ -24,6 +25,9 @@ struct ThreadSample {
   bool capped = false;                 ///< the stack is deeper than the copy
   std::chrono::nanoseconds stopped{};  ///< how long the handler held the thread up
 };
+
+/// All registers as they were when a signal came; for its handler.
+WalkRegisters interrupted_registers(const ucontext_t& context) noexcept;
 
 /// Takes the registers and stack of running threads by a real-time signal. The handler copies and returns: it
 /// takes no lock, allocates nothing and waits for nothing, so that it may interrupt malloc, dlopen or a held

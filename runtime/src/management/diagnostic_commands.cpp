@@ -1,5 +1,7 @@
 #include "diagnostic_commands.hpp"
 
+#include "../write_fully.hpp"
+
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/log.hpp>
 #include <creel/runtime/thread_dump.hpp>
@@ -86,14 +88,7 @@ std::string read_link(const char* path) {
 
 }  // namespace
 
-void write_thread_dump(int fd) {
-  std::string text = ThreadDump::take().to_text();
-  for (std::string_view left = text; !left.empty();) {
-    const ssize_t written = ::write(fd, left.data(), left.size());
-    if (written < 0 && errno != EINTR) return;
-    if (written > 0) left.remove_prefix(static_cast<std::size_t>(written));
-  }
-}
+void write_thread_dump(int fd) { write_fully(fd, ThreadDump::take().to_text()); }
 
 DiagnosticCommands::DiagnosticCommands(std::string command_line)
     : command_line_(std::move(command_line)), start_(std::chrono::steady_clock::now()) {}
@@ -191,12 +186,8 @@ AttachReply DiagnosticCommands::dump_threads_to_file(Words arguments) const {
   if (!fd) return {1, IoError("create", path, errno).what() + std::string("\n")};
   const ThreadDump dump = ThreadDump::take({.stack_figures = true});
   const std::string text = has_word(arguments, "-format=json") ? dump.to_json() : dump.to_plain();
-  for (std::string_view left = text; !left.empty();) {
-    const ssize_t written = ::write(fd.get(), left.data(), left.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return {1, IoError("write", path, errno).what() + std::string("\n")};
-    left.remove_prefix(static_cast<std::size_t>(written));
-  }
+  if (const int error_number = write_fully(fd.get(), text))
+    return {1, IoError("write", path, error_number).what() + std::string("\n")};
   return {0, "Created " + (path.starts_with("/") ? path : read_link("/proc/self/cwd") + "/" + path) + "\n"};
 }
 

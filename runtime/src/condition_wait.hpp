@@ -1,0 +1,26 @@
+#pragma once
+
+#include "thread_record.hpp"
+
+#include <creel/runtime/detail/lock_core.hpp>
+
+namespace creel::detail {
+
+/// A thread's wait in a condition's list, whatever lock the condition belongs to. Made and finished with the
+/// lock held, awaited without it.
+class ConditionWait {
+ public:
+  ConditionWait(ThreadRecord& self, ConditionList& list) noexcept;
+  /// Until notified, or `deadline`, or an interrupt that counts.
+  void await(const Blocker& blocker, Deadline deadline, Interruptible interruptible) noexcept;
+  WaitOutcome finish() noexcept;
+
+ private:
+  ThreadRecord& self_;
+  ConditionList& list_;
+  WaitNode& node_;
+  WaitOutcome outcome_ = WaitOutcome::Met;
+  std::uint8_t interrupted_meanwhile_ = 0;
+};
+
+}  // namespace creel::detail
