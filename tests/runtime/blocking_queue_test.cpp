@@ -18,8 +18,11 @@
 #include <algorithm>
 #include <atomic>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <numeric>
+#include <ranges>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -387,4 +390,30 @@ TEST_CASE_TEMPLATE("nothing is lost or doubled while waits are interrupted and t
   for (const Thread& consumer : consumers) CHECK(consumer.join(60s));
   CHECK(put == took);
   CHECK(put == 2L * kElements * (kElements + 1) / 2);
+}
+
+TEST_CASE("queues begin with the elements of a range, copied, or moved out of a temporary one") {
+  const std::vector<int> numbers{3, 1, 2};
+  const creel::ArrayBlockingQueue<int> array{3, creel::from_range, numbers, "numbers"};
+  CHECK(array.snapshot() == numbers);
+  CHECK(array.remaining_capacity() == 0);
+  const creel::LinkedBlockingQueue<int> linked{creel::from_range, numbers, "numbers"};
+  CHECK(linked.snapshot() == numbers);
+  CHECK(linked.remaining_capacity() == std::numeric_limits<std::size_t>::max());
+  const creel::LinkedBlockingDeque<int> deque{creel::from_range, numbers | std::views::reverse};
+  CHECK(deque.snapshot_descending() == numbers);
+  CHECK(deque.remaining_capacity() == std::numeric_limits<std::size_t>::max());
+  const creel::LinkedTransferQueue<int> transfer{creel::from_range, numbers};
+  CHECK(transfer.snapshot() == numbers);
+  creel::PriorityBlockingQueue<int> priority{creel::from_range, numbers};
+  CHECK(priority.take() == 1);
+  creel::DelayQueue<int, AlwaysDue> delay{creel::from_range, std::span{numbers}};
+  CHECK(delay.size() == 3);
+  CHECK(numbers == std::vector{3, 1, 2});
+
+  std::vector<std::unique_ptr<int>> pointers;
+  pointers.push_back(std::make_unique<int>(7));
+  creel::LinkedBlockingQueue<std::unique_ptr<int>> moved{creel::from_range, std::move(pointers)};
+  CHECK(**moved.take() == 7);
+  CHECK_THROWS_AS((creel::ArrayBlockingQueue<int>{2, creel::from_range, numbers}), creel::Error);
 }

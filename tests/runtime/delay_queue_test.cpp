@@ -41,7 +41,7 @@ TEST_CASE("elements come out when they are due, the earliest first") {
   retries.put({Deadline(start + 20ms), 1});
   retries.put({Deadline(start + 24h), 3});
   CHECK(retries.size() == 3);
-  CHECK(retries.remaining_capacity() == std::numeric_limits<std::size_t>::max() - 3);
+  CHECK(retries.remaining_capacity() == std::numeric_limits<std::size_t>::max());
   CHECK(retries.peek()->number == 1);
   CHECK(retries.poll() == std::nullopt);
   CHECK(retries.poll(Deadline(start + 1ms)) == std::nullopt);

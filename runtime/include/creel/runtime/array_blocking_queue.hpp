@@ -29,6 +29,14 @@ class ArrayBlockingQueue final : public BlockingQueue<T> {
     if (capacity == 0) throw Error("the capacity of an ArrayBlockingQueue is 0; it must be at least 1");
   }
 
+  /// Begins with `elements`. Throws Error if they are more than `capacity`.
+  template <std::ranges::input_range Range>
+  ArrayBlockingQueue(std::size_t capacity, FromRange, Range&& elements, std::string name = {},
+                     ReentrantLock::Fairness fairness = ReentrantLock::Fairness::Unfair)
+      : ArrayBlockingQueue(capacity, std::move(name), fairness) {
+    this->put_all(std::forward<Range>(elements));
+  }
+
   using BlockingQueue<T>::offer;
   using BlockingQueue<T>::poll;
 

@@ -2,6 +2,7 @@
 
 #include <creel/runtime/deadline.hpp>
 #include <creel/runtime/detail/function_ref.hpp>
+#include <creel/runtime/error.hpp>
 
 #include <concepts>
 #include <cstddef>
@@ -9,10 +10,22 @@
 #include <iterator>
 #include <limits>
 #include <optional>
+#include <ranges>
+#include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace creel {
+
+/// Says that a queue begins with the elements of a range, as C++23's std::from_range does: move-only ones are
+/// moved out of a temporary range.
+///
+///     creel::LinkedBlockingQueue<int> numbers{creel::from_range, std::vector{1, 2, 3}, "numbers"};
+struct FromRange {
+  explicit FromRange() = default;
+};
+inline constexpr FromRange from_range{};
 
 /// A queue between threads: java.util.concurrent.BlockingQueue, with an end. After close() nothing more goes
 /// in; takers get what is left and then nullopt.
@@ -117,7 +130,13 @@ class BlockingQueue {
   virtual std::size_t size() const noexcept = 0;
   virtual std::size_t capacity() const noexcept = 0;
   bool empty() const noexcept { return size() == 0; }
-  std::size_t remaining_capacity() const noexcept { return capacity() - size(); }
+  /// How many elements there is room for now; of a queue without a bound always the greatest std::size_t.
+  std::size_t remaining_capacity() const noexcept {
+    const std::size_t most = capacity();
+    if (most == std::numeric_limits<std::size_t>::max()) return most;
+    const std::size_t now = size();
+    return most > now ? most - now : 0;
+  }
 
   /// Takes elements until the queue is closed and empty. Several threads may iterate at once: each element
   /// goes to one.
@@ -146,6 +165,23 @@ class BlockingQueue {
   std::default_sentinel_t end() const noexcept { return {}; }
 
  protected:
+  /// For the constructors from a range. Throws Error if there is not room for all of them.
+  template <std::ranges::input_range Range>
+  void put_all(Range&& elements) {
+    constexpr bool is_its_own =
+        !std::is_lvalue_reference_v<Range> && !std::ranges::view<std::remove_cvref_t<Range>>;
+    for (auto&& element : elements) {
+      bool has_room = false;
+      if constexpr (is_its_own) {
+        has_room = offer(T(std::move(element)), Deadline::now());
+      } else {
+        has_room = offer(T(std::forward<decltype(element)>(element)), Deadline::now());
+      }
+      if (!has_room)
+        throw Error("a queue with room for " + std::to_string(capacity()) + " was given more elements");
+    }
+  }
+
   using Test = detail::FunctionRef<bool(const T&)>;
   /// Calls `visitor` with the elements under the queue's lock, the next one first, until it returns false.
   virtual void visit(Test visitor) const = 0;

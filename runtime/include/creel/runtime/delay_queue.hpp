@@ -59,6 +59,13 @@ class DelayQueue final : public BlockingQueue<T> {
         leading_(lock_, kType, name.empty() ? name : name + ", none due", this),
         following_(lock_, kType, name.empty() ? name : name + ", none due", this) {}
 
+  /// Begins with `elements`.
+  template <std::ranges::input_range Range>
+  DelayQueue(FromRange, Range&& elements, std::string name = {}, Projection projection = {})
+      : DelayQueue(std::move(name), std::move(projection)) {
+    this->put_all(std::forward<Range>(elements));
+  }
+
   using BlockingQueue<T>::offer;
   using BlockingQueue<T>::poll;
 

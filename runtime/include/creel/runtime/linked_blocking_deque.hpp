@@ -34,6 +34,13 @@ class LinkedBlockingDeque final : public BlockingDeque<T> {
     if (capacity == 0) throw Error("the capacity of a LinkedBlockingDeque is 0; it must be at least 1");
   }
 
+  /// Begins with `elements`, without a bound.
+  template <std::ranges::input_range Range>
+  LinkedBlockingDeque(FromRange, Range&& elements, std::string name = {})
+      : LinkedBlockingDeque(std::numeric_limits<std::size_t>::max(), std::move(name)) {
+    this->put_all(std::forward<Range>(elements));
+  }
+
   using BlockingQueue<T>::offer;
   using BlockingQueue<T>::poll;
   using BlockingDeque<T>::offer_first;

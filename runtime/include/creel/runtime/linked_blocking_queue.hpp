@@ -36,6 +36,13 @@ class LinkedBlockingQueue final : public BlockingQueue<T> {
     if (capacity == 0) throw Error("the capacity of a LinkedBlockingQueue is 0; it must be at least 1");
   }
 
+  /// Begins with `elements`, without a bound.
+  template <std::ranges::input_range Range>
+  LinkedBlockingQueue(FromRange, Range&& elements, std::string name = {})
+      : LinkedBlockingQueue(std::numeric_limits<std::size_t>::max(), std::move(name)) {
+    this->put_all(std::forward<Range>(elements));
+  }
+
   ~LinkedBlockingQueue() override {
     while (head_ != nullptr)
       head_ = std::move(head_->next);  // one by one: a long chain would overflow the stack

@@ -31,6 +31,13 @@ class LinkedTransferQueue final : public TransferQueue<T> {
   explicit LinkedTransferQueue(std::string name = {})
       : hand_off_("creel::LinkedTransferQueue", name, HandOff::Order::Fifo) {}
 
+  /// Begins with `elements`.
+  template <std::ranges::input_range Range>
+  LinkedTransferQueue(FromRange, Range&& elements, std::string name = {})
+      : LinkedTransferQueue(std::move(name)) {
+    this->put_all(std::forward<Range>(elements));
+  }
+
   using BlockingQueue<T>::offer;
   using BlockingQueue<T>::poll;
   using TransferQueue<T>::try_transfer;

@@ -39,6 +39,13 @@ class PriorityBlockingQueue final : public BlockingQueue<T> {
         lock_(name),
         not_empty_(lock_, kType, name.empty() ? name : name + ", empty", this) {}
 
+  /// Begins with `elements`.
+  template <std::ranges::input_range Range>
+  PriorityBlockingQueue(FromRange, Range&& elements, std::string name = {}, Compare compare = {})
+      : PriorityBlockingQueue(std::move(name), std::move(compare)) {
+    this->put_all(std::forward<Range>(elements));
+  }
+
   using BlockingQueue<T>::offer;
   using BlockingQueue<T>::poll;
 
