@@ -45,9 +45,9 @@ bool exists(const std::string& path) {
   return ::lstat(path.c_str(), &status) == 0;
 }
 
-std::vector<creel::ProcessInfo> own_entries() {
-  std::vector<creel::ProcessInfo> all = creel::list_processes();
-  std::erase_if(all, [](const creel::ProcessInfo& each) { return each.pid != ::getpid(); });
+std::vector<creel::PublishedProcess> own_entries() {
+  std::vector<creel::PublishedProcess> all = creel::list_processes();
+  std::erase_if(all, [](const creel::PublishedProcess& each) { return each.pid != ::getpid(); });
   return all;
 }
 
@@ -279,7 +279,7 @@ TEST_CASE("what a killed process left is removed on request, a living one's is n
   CHECK(exists(socket_path(child)));
   creel::remove_leftovers(child);
   CHECK_FALSE(exists(socket_path(child)));
-  for (const creel::ProcessInfo& each : creel::list_processes()) CHECK(each.pid != child);
+  for (const creel::PublishedProcess& each : creel::list_processes()) CHECK(each.pid != child);
 }
 
 TEST_CASE("files left by dead processes are swept when the next one starts") {
@@ -292,7 +292,7 @@ TEST_CASE("files left by dead processes are swept when the next one starts") {
   const auto listed = [&] {
     const auto all = creel::list_processes();
     return std::any_of(all.begin(), all.end(),
-                       [&](const creel::ProcessInfo& each) { return each.pid == child; });
+                       [&](const creel::PublishedProcess& each) { return each.pid == child; });
   };
   CHECK(listed());
   CHECK(exists(socket_path(child)));

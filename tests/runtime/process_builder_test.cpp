@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
@@ -253,6 +254,35 @@ TEST_CASE("a death signal comes with our process's end, not with that of the thr
   int status = 0;
   CHECK(::waitpid(child, &status, 0) == child);
   if (handle) CHECK(handle->wait_for(20s));
+}
+
+TEST_CASE("at_end is called before anybody knows of the end, while the process's number is still its own") {
+  ProcessBuilder builder{"sh", "-c", "read line; exit 3"};
+  Process process;
+  std::atomic<int> calls{0};
+  std::atomic<bool> held{false};
+  std::atomic<bool> untold{false};
+  builder.at_end([&](const creel::ProcessHandle& ended) {
+    // A zombie: the number is taken by it, and by no other.
+    held = creel::ProcessHandle::of(ended.pid()) == ended && !ended.is_alive();
+    untold = process.is_alive();
+    ++calls;
+    throw creel::Error("which is logged");
+  });
+  process = builder.start();
+  const auto future = process.on_exit();
+  process.standard_input().close();
+  CHECK(process.wait_for(20s) == creel::ExitStatus{.code = 3});
+  CHECK(future.get(20s).code == 3);
+  CHECK(calls == 1);
+  CHECK(held);
+  CHECK(untold);
+  CHECK(creel::ProcessHandle::of(process.pid()) != process.to_handle());  // it was waited for all the same
+
+  process = builder.start();  // each process that the builder starts
+  process.destroy_forcibly();
+  CHECK(process.wait_for(20s)->signal == SIGKILL);
+  CHECK(calls == 2);
 }
 
 TEST_CASE("a pipeline connects each with the next, and kills what ran if one cannot start") {

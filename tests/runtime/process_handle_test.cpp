@@ -83,6 +83,8 @@ TEST_CASE("the end of a process that is not ours to wait for") {
   const ProcessHandle handle = ProcessHandle::of(child).value();
   CHECK_FALSE(handle.wait_for(2ms));
   const auto future = handle.on_exit();
+  const auto chained = future.then_apply(
+      [](const ProcessHandle& ended) { return std::pair(ended.pid(), Thread::current().is_virtual()); });
   Thread waiting = Thread::of_virtual().start([&] { CHECK(handle.wait_for()); });
   Thread interrupted =
       Thread::of_virtual().start([&] { CHECK_THROWS_AS(handle.wait_for(), creel::InterruptedError); });
@@ -93,7 +95,8 @@ TEST_CASE("the end of a process that is not ours to wait for") {
   CHECK_FALSE(future.is_done());
   CHECK(handle.destroy_forcibly());
   CHECK(waiting.join(20s));
-  CHECK(future.wait(20s));
+  CHECK(future.get(20s) == handle);
+  CHECK(chained.get(20s) == std::pair(child, true));
   CHECK_FALSE(handle.is_alive());  // a zombie
   CHECK_FALSE(handle.destroy());
   CHECK(handle.on_exit().is_done());
@@ -101,6 +104,11 @@ TEST_CASE("the end of a process that is not ours to wait for") {
   REQUIRE(::waitpid(child, &status, 0) == child);  // nobody took it from us
   CHECK(WTERMSIG(status) == SIGKILL);
   CHECK(handle.wait_for(0s));
+}
+
+TEST_CASE("nobody waits for the end of the current process") {
+  CHECK_THROWS_AS(ProcessHandle::current().wait_for(0s), creel::Error);
+  CHECK_THROWS_AS(ProcessHandle::current().on_exit(), creel::Error);
 }
 
 TEST_CASE("a number that another process has by now is not signalled") {

@@ -1,6 +1,7 @@
 #include "creel_test/eventually.hpp"
 #include "creel_test/sanitizer.hpp"
 
+#include <creel/runtime/count_down_latch.hpp>
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/process.hpp>
 #include <creel/runtime/process_builder.hpp>
@@ -110,6 +111,56 @@ TEST_CASE("on_exit is a future of the end, before and after it") {
   CHECK(early.get(20s) == ExitStatus{.code = 4});
   CHECK(another.get(20s).code == 4);
   CHECK(process.on_exit().get(20s).code == 4);
+}
+
+TEST_CASE("what is chained to the end of a process runs on a virtual thread, where it may block") {
+  Process process = shell("read line; exit 4");
+  creel::CountDownLatch other_has_ended(1);
+  std::atomic<bool> on_virtual{false};
+  const auto code = process.on_exit().then_apply([&](const ExitStatus& status) {
+    on_virtual = Thread::current().is_virtual();
+    other_has_ended.await();  // on the loop's thread this would wait for itself
+    return status.code;
+  });
+  process.standard_input().close();
+  REQUIRE(process.wait_for(20s));
+  Process other = shell("exit 0");
+  const auto told = other.on_exit().then_accept([&](const ExitStatus&) { other_has_ended.count_down(); });
+  CHECK(code.get(20s) == 4);
+  CHECK(told.wait(20s));
+  CHECK(on_virtual);
+  // One that has ended already: at once, here.
+  CHECK(process.on_exit().then_apply([](const ExitStatus& status) { return status.code + 1; }).get(0s) == 5);
+}
+
+TEST_CASE("futures of one process are independent: cancelling one ends neither the process nor the others") {
+  Process process = shell("read line; exit 4");
+  const auto cancelled = process.on_exit();
+  const auto completed = process.on_exit();
+  const auto left = process.on_exit();
+  CHECK(cancelled.cancel());
+  CHECK(completed.complete(ExitStatus{.code = 77}));
+  CHECK(process.is_alive());
+  CHECK_FALSE(left.is_done());
+  process.standard_input().close();
+  CHECK(left.get(20s).code == 4);
+  CHECK(completed.get().code == 77);
+  CHECK(cancelled.is_cancelled());
+}
+
+TEST_CASE("a virtual thread waits for a future of the end with its carrier free") {
+  Process process = shell("read line; exit 4");
+  std::atomic<int> codes{0};
+  std::vector<Thread> threads;
+  for (int i = 0; i < 300; ++i) {  // more than there can be carriers
+    threads.push_back(Thread::of_virtual().start([&] { codes += process.on_exit().get().code; }));
+  }
+  for (const Thread& thread : threads) {
+    REQUIRE(eventually([&] { return thread.state() == ThreadState::Waiting; }));
+  }
+  process.standard_input().close();
+  for (const Thread& thread : threads) CHECK(thread.join(60s));
+  CHECK(codes == 300 * 4);
 }
 
 TEST_CASE("a process that nobody has a handle of any more leaves no zombie and no descriptor") {

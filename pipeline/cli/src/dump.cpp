@@ -46,7 +46,7 @@ struct Target {
 std::vector<Target> servers_of(const std::filesystem::path& run_dir) {
   constexpr std::string_view kBefore = " serve --run-dir ", kBehind = " --host ";
   std::vector<Target> servers;
-  for (const ProcessInfo& process : list_processes()) {
+  for (const PublishedProcess& process : list_processes()) {
     const std::size_t at = process.command.find(kBefore);
     if (!process.alive || at == std::string::npos) continue;
     const std::size_t begin = at + kBefore.size();

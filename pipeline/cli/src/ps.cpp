@@ -13,7 +13,7 @@ Lists what jps lists: programs of this user with a creel::Diagnostics, and JVMs.
 
 int list() {
   std::string text = "    PID  COMMAND\n";
-  for (const ProcessInfo& process : list_processes()) {
+  for (const PublishedProcess& process : list_processes()) {
     if (!process.alive) {  // killed: what it left may go
       remove_leftovers(process.pid);
       continue;

@@ -1,4 +1,3 @@
-#include "child_process.hpp"
 #include "rank_watch.hpp"
 #include "signal_relay.hpp"
 
@@ -6,10 +5,13 @@
 #include <creel/pipeline/launch/launcher.hpp>
 #include <creel/pipeline/launch/process_table.hpp>
 #include <creel/runtime/error.hpp>
+#include <creel/runtime/management/attach_client.hpp>
+#include <creel/runtime/process_builder.hpp>
 #include <creel/runtime/thread.hpp>
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 
@@ -19,7 +21,7 @@ namespace {
 /// RUN_DIR/processes.json while the ranks live.
 class PublishedProcesses {
  public:
-  PublishedProcesses(const std::filesystem::path& run_dir, const std::vector<detail::ChildProcess>& ranks)
+  PublishedProcesses(const std::filesystem::path& run_dir, const std::vector<Process>& ranks)
       : run_dir_(run_dir) {
     ProcessTable table;
     table.launcher = ProcessIdentity::of(::getpid()).value_or(ProcessIdentity{::getpid()});
@@ -38,19 +40,46 @@ class PublishedProcesses {
   std::filesystem::path run_dir_;
 };
 
-std::vector<detail::ChildProcess> start_ranks(const LaunchPlan& plan, int world_fd) {
-  std::vector<detail::ChildProcess> ranks;
-  ranks.reserve(static_cast<std::size_t>(plan.ranks));
-  for (int rank = 0; rank < plan.ranks; ++rank) {
-    std::vector<std::string> arguments = plan.arguments;
+/// The started ranks; at the end of its life all are gone.
+class Ranks {
+ public:
+  // Delegates, so that the ranks that run end if another one cannot be started.
+  Ranks(const LaunchPlan& plan, int world_fd) : Ranks() {
+    for (int rank = 0; rank < plan.ranks; ++rank) processes_.push_back(start(plan, rank, world_fd));
+  }
+  ~Ranks() {
+    for (const Process& rank : processes_) rank.destroy_forcibly();
+    for (const Process& rank : processes_) rank.on_exit().handle([](auto&&...) {}).join();
+  }
+  Ranks(const Ranks&) = delete;
+  Ranks& operator=(const Ranks&) = delete;
+
+  const std::vector<Process>& processes() const noexcept { return processes_; }
+
+ private:
+  Ranks() = default;
+
+  static Process start(const LaunchPlan& plan, int rank, int world_fd) {
+    std::vector<std::string> command{std::filesystem::absolute(plan.worker).string()};
+    command.insert(command.end(), plan.arguments.begin(), plan.arguments.end());
     for (const auto& [option, value] :
          {std::pair{"--rank", rank}, {"--ranks", plan.ranks}, {"--world-fd", world_fd}}) {
-      arguments.insert(arguments.end(), {option, std::to_string(value)});
+      command.insert(command.end(), {option, std::to_string(value)});
     }
-    ranks.emplace_back(plan.worker, arguments, world_fd);
+    ProcessBuilder builder(std::move(command));
+    builder.inherit_io().inherit_descriptor(world_fd).death_signal(SIGKILL);
+    builder.at_end([](const ProcessHandle& ended) { remove_leftovers(ended.pid()); });
+    try {
+      return builder.start();
+    } catch (const IoError& failed) {
+      const int error = failed.error_number();
+      if (error != ENOENT && error != ENOTDIR && error != EACCES && error != ENOEXEC) throw;
+      throw Error(failed.what(), ErrorCode::Missing);
+    }
   }
-  return ranks;
-}
+
+  std::vector<Process> processes_;
+};
 
 }  // namespace
 
@@ -58,9 +87,9 @@ LaunchResult run_ranks(const LaunchPlan& plan) {
   const Activity activity("watching " + std::to_string(plan.ranks) + " ranks of " + plan.run_dir.string());
   comm::World world = comm::World::create(plan.ranks);
   detail::SignalRelay signals{SIGINT, SIGTERM};
-  std::vector<detail::ChildProcess> ranks = start_ranks(plan, world.fd());
-  const PublishedProcesses published(plan.run_dir, ranks);
-  return detail::RankWatch(plan, world, signals, std::move(ranks)).watch();
+  const Ranks ranks(plan, world.fd());
+  const PublishedProcesses published(plan.run_dir, ranks.processes());
+  return detail::RankWatch(plan, world, signals, ranks.processes()).watch();
 }
 
 std::filesystem::path find_worker() {

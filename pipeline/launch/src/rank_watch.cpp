@@ -3,12 +3,14 @@
 #include <creel/runtime/error.hpp>
 
 #include <poll.h>
-#include <sys/wait.h>
+#include <sys/eventfd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <map>
 
 namespace creel::pipeline::detail {
 namespace {
@@ -73,8 +75,17 @@ std::string ranks_text(const std::vector<int>& ranks) {
 }  // namespace
 
 RankWatch::RankWatch(const LaunchPlan& plan, comm::World& world, SignalRelay& signals,
-                     std::vector<ChildProcess> ranks)
-    : plan_(plan), world_(world), signals_(signals), ranks_(std::move(ranks)) {}
+                     const std::vector<Process>& ranks)
+    : plan_(plan),
+      world_(world),
+      signals_(signals),
+      ended_(std::make_shared<const UniqueFd>(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))) {
+  if (!*ended_) throw IoError("cannot make an eventfd", "for the ends of ranks", errno);
+  for (const Process& rank : ranks) {
+    ranks_.push_back({rank});
+    rank.on_exit().handle([ended = ended_](auto&&...) { ::eventfd_write(ended->get(), 1); });
+  }
+}
 
 LaunchResult RankWatch::watch() {
   while (anyone_runs()) {
@@ -87,10 +98,7 @@ LaunchResult RankWatch::watch() {
 }
 
 void RankWatch::wait_for_event() {
-  std::vector<pollfd> fds{{signals_.fd(), POLLIN, 0}};
-  for (const ChildProcess& rank : ranks_) {
-    if (rank.running()) fds.push_back({rank.pidfd(), POLLIN, 0});
-  }
+  std::array<pollfd, 2> fds{{{signals_.fd(), POLLIN, 0}, {ended_->get(), POLLIN, 0}}};
   auto wait = std::chrono::ceil<std::chrono::milliseconds>(
       std::min<Deadline::Clock::duration>(phase_end_.remaining(), 1h));
   if (phase_ == Phase::Settling) wait = std::min<std::chrono::milliseconds>(wait, kLook);
@@ -112,14 +120,20 @@ void RankWatch::take_signals() {
 }
 
 void RankWatch::take_exits() {
+  eventfd_t ignored = 0;
+  ::eventfd_read(ended_->get(), &ignored);  // before the look: an end after it is told of again
   for (std::size_t i = 0; i < ranks_.size(); ++i) {
-    if (const std::optional<int> status = ranks_[i].reap()) rank_ended(static_cast<int>(i), *status);
+    if (!ranks_[i].runs) continue;
+    const std::optional<ExitStatus> status = ranks_[i].process.exit_status();
+    if (!status) continue;
+    ranks_[i].runs = false;
+    rank_ended(static_cast<int>(i), *status);
   }
 }
 
-void RankWatch::rank_ended(int rank, int status) {
-  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
-  if (WIFEXITED(status) && code == 0) return;
+void RankWatch::rank_ended(int rank, const ExitStatus& status) {
+  if (status.success()) return;
+  const int code = status.signal == 0 ? status.code : 0;  // that the rank chose itself
   if (code == 128 + SIGINT || code == 128 + SIGTERM) {
     stopped_ = true;
     if (world_.stop_requested() == 0) world_.request_stop(code - 128);  // the signal went to that rank alone
@@ -128,7 +142,7 @@ void RankWatch::rank_ended(int rank, int status) {
   if (code != 0 && code != kRankLost && own_code_ == 0) own_code_ = code;
   if (lost_ || phase_ == Phase::Killed) return;
   lost_ = rank;
-  reason_ = WIFSIGNALED(status) ? "was killed by " + signal_text(WTERMSIG(status)) : exit_text(code);
+  reason_ = status.signal != 0 ? "was killed by " + signal_text(status.signal) : exit_text(code);
   phase_ = Phase::Settling;
   phase_end_ = plan_.settle;
 }
@@ -139,7 +153,7 @@ void RankWatch::advance() {
   } else if (phase_ == Phase::Leaving && phase_end_.expired()) {
     std::vector<int> left;
     for (std::size_t i = 0; i < ranks_.size(); ++i) {
-      if (ranks_[i].running()) left.push_back(static_cast<int>(i));
+      if (ranks_[i].runs) left.push_back(static_cast<int>(i));
     }
     stragglers_ = ranks_text(left) + " did not leave within " + std::to_string(plan_.grace.count()) +
                   " ms and " + (left.size() == 1 ? "was" : "were") + " killed";
@@ -148,12 +162,12 @@ void RankWatch::advance() {
 }
 
 bool RankWatch::anyone_runs() const {
-  return std::any_of(ranks_.begin(), ranks_.end(), [](const ChildProcess& rank) { return rank.running(); });
+  return std::any_of(ranks_.begin(), ranks_.end(), [](const Rank& rank) { return rank.runs; });
 }
 
 bool RankWatch::others_wait() const {
   for (std::size_t i = 0; i < ranks_.size(); ++i) {
-    if (ranks_[i].running() && world_.status(static_cast<int>(i)).waiting_for < 0) return false;
+    if (ranks_[i].runs && world_.status(static_cast<int>(i)).waiting_for < 0) return false;
   }
   return true;
 }
@@ -166,7 +180,7 @@ void RankWatch::give_up() {
 }
 
 void RankWatch::kill_all() {
-  for (const ChildProcess& rank : ranks_) rank.kill(SIGKILL);
+  for (const Rank& rank : ranks_) rank.process.destroy_forcibly();
   phase_ = Phase::Killed;
   phase_end_ = Deadline::never();
 }
@@ -174,7 +188,7 @@ void RankWatch::kill_all() {
 std::string RankWatch::others_text() const {
   std::map<std::string, std::vector<int>> by_doing;
   for (std::size_t i = 0; i < ranks_.size(); ++i) {
-    if (ranks_[i].running())
+    if (ranks_[i].runs)
       by_doing[doing_text(world_.status(static_cast<int>(i)).doing)].push_back(static_cast<int>(i));
   }
   std::string text;
@@ -186,7 +200,7 @@ std::string RankWatch::others_text() const {
 
 LaunchResult RankWatch::result() const {
   if (lost_) {
-    const pid_t pid = ranks_[static_cast<std::size_t>(*lost_)].pid();
+    const pid_t pid = ranks_[static_cast<std::size_t>(*lost_)].process.pid();
     std::string message =
         "rank " + std::to_string(*lost_) + " (pid " + std::to_string(pid) + ") " + reason_ + others_;
     if (!stragglers_.empty()) message += "; " + stragglers_;

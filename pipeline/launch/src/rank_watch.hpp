@@ -1,13 +1,14 @@
 #pragma once
 
-#include "child_process.hpp"
 #include "signal_relay.hpp"
 
 #include <creel/comm/world.hpp>
 #include <creel/pipeline/launch/launcher.hpp>
 #include <creel/runtime/deadline.hpp>
+#include <creel/runtime/process.hpp>
+#include <creel/runtime/unique_fd.hpp>
 
-#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,18 +22,22 @@ namespace creel::pipeline::detail {
 class RankWatch {
  public:
   RankWatch(const LaunchPlan& plan, comm::World& world, SignalRelay& signals,
-            std::vector<ChildProcess> ranks);
+            const std::vector<Process>& ranks);
 
   LaunchResult watch();
 
  private:
   enum class Phase { Running, Settling, Leaving, Killed };
+  struct Rank {
+    Process process;
+    bool runs = true;  // its end has not been taken note of
+  };
 
   void wait_for_event();
   void take_signals();
   void take_exits();
   void advance();
-  void rank_ended(int rank, int status);
+  void rank_ended(int rank, const ExitStatus& status);
   bool anyone_runs() const;
   bool others_wait() const;
   void give_up();
@@ -43,7 +48,8 @@ class RankWatch {
   const LaunchPlan& plan_;
   comm::World& world_;
   SignalRelay& signals_;
-  std::vector<ChildProcess> ranks_;
+  std::vector<Rank> ranks_;
+  std::shared_ptr<const UniqueFd> ended_;  // an eventfd: a rank has ended since it was read
   Phase phase_ = Phase::Running;
   Deadline phase_end_;
   int stop_signal_ = 0;

@@ -198,14 +198,14 @@ std::string attach_execute(pid_t pid, std::string_view command, const std::vecto
   return text;
 }
 
-std::vector<ProcessInfo> list_processes() {
-  std::vector<ProcessInfo> processes;
+std::vector<PublishedProcess> list_processes() {
+  std::vector<PublishedProcess> processes;
   for_each_entry("/tmp", [&](std::string_view folder) {
     if (!folder.starts_with("hsperfdata_")) return;
     const std::string path = "/tmp/" + std::string(folder);
     if (!may_look_into(path)) return;
     for_each_entry(path, [&](std::string_view name) {
-      ProcessInfo process;
+      PublishedProcess process;
       process.pid = to_pid(name);
       if (process.pid <= 0) return;
       process.command = detail::read_perf_command(path + "/" + std::string(name));

@@ -4,7 +4,9 @@
 
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/lock_support.hpp>
+#include <creel/runtime/log.hpp>
 #include <creel/runtime/process.hpp>
+#include <creel/runtime/thread.hpp>
 
 #include <fcntl.h>
 #include <sys/wait.h>
@@ -45,7 +47,7 @@ void Process::State::watch(const std::shared_ptr<State>& state) {
       try {
         const int number = watched.get();
         detail::IoLoop::instance().watch_until_done(std::move(watched),
-                                                    [state, number] { return state->reap(number); });
+                                                    [state, number] { return reap(state, number); });
         return;
       } catch (const IoError& failed) {
         error = failed.error_number();
@@ -55,33 +57,68 @@ void Process::State::watch(const std::shared_ptr<State>& state) {
     error = -pidfd;
   }
   ::kill(state->pid, SIGKILL);  // still ours: nobody has waited for it
+  siginfo_t ended{};
+  while (::waitid(P_PID, static_cast<id_t>(state->pid), &ended, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
+  }
+  state->run_at_end();
   while (::waitpid(state->pid, nullptr, 0) < 0 && errno == EINTR) {
   }
   throw IoError("cannot watch a process", state->name, error);
 }
 
-bool Process::State::reap(int its_pidfd) {
+void Process::State::run_at_end() noexcept {
+  const auto action = std::exchange(at_end, nullptr);
+  if (!action) return;
+  try {
+    action({pid, start_ticks});
+  } catch (const std::exception& failed) {
+    log::error("process.at_end_failed", {{"process", name}, {"what", failed.what()}});
+  } catch (...) {
+    log::error("process.at_end_failed", {{"process", name}});
+  }
+}
+
+bool Process::State::take_status(int its_pidfd) noexcept {
   siginfo_t info{};
-  const int result = ::waitid(P_PIDFD, static_cast<id_t>(its_pidfd), &info, WEXITED | WNOHANG);
-  if (result != 0 && errno == EINTR) return reap(its_pidfd);
+  // While it has not been waited for, nobody else gets its number.
+  const int leave = at_end ? WNOWAIT : 0;
+  int result = 0;
+  do {
+    result = ::waitid(P_PIDFD, static_cast<id_t>(its_pidfd), &info, WEXITED | WNOHANG | leave);
+  } while (result != 0 && errno == EINTR);
   if (result == 0 && info.si_pid == 0) return false;
   status_lost = result != 0;
-  if (!status_lost) status = status_of(info);
-  std::vector<Promise<ExitStatus>> waiting;
-  waiters.change_and_wake_all([this] { ended.store(true, std::memory_order_release); });
-  {
-    const std::lock_guard guard{lock};
-    pidfd.reset();
-    waiting.swap(promises);
-  }
-  for (Promise<ExitStatus>& promise : waiting) {
-    if (status_lost) {
-      promise.set_exception(std::make_exception_ptr(IoError("somebody else waited for", name, ECHILD)));
-    } else {
-      promise.set_value(status);
-    }
-  }
+  if (status_lost) return true;
+  status = status_of(info);
+  if (leave == 0) return true;
+  run_at_end();
+  ::waitid(P_PIDFD, static_cast<id_t>(its_pidfd), &info, WEXITED | WNOHANG);
   return true;
+}
+
+bool Process::State::reap(const std::shared_ptr<State>& state, int its_pidfd) {
+  if (!state->take_status(its_pidfd)) return false;
+  std::vector<CompletableFuture<ExitStatus>> waiting;
+  state->waiters.change_and_wake_all([&] { state->ended.store(true, std::memory_order_release); });
+  {
+    const std::lock_guard guard{state->lock};
+    state->pidfd.reset();
+    waiting.swap(state->futures);
+  }
+  if (waiting.empty()) return true;
+  // What is chained to them may block, which this thread may not.
+  Thread::of_virtual().name("process-exit").start([state, waiting = std::move(waiting)] {
+    for (const CompletableFuture<ExitStatus>& future : waiting) state->complete(future);
+  });
+  return true;
+}
+
+void Process::State::complete(const CompletableFuture<ExitStatus>& future) const {
+  if (status_lost) {
+    future.complete_exceptionally(lost());
+  } else {
+    future.complete(status);
+  }
 }
 
 void Process::State::send_signal(int signal) noexcept {
@@ -89,7 +126,9 @@ void Process::State::send_signal(int signal) noexcept {
   if (pidfd) detail::send_signal_to(pidfd.get(), signal);
 }
 
-void Process::State::throw_lost() const { throw IoError("somebody else waited for", name, ECHILD); }
+std::exception_ptr Process::State::lost() const {
+  return std::make_exception_ptr(IoError("somebody else waited for", name, ECHILD));
+}
 
 pid_t Process::pid() const noexcept { return state_->pid; }
 ProcessHandle Process::to_handle() const noexcept { return {state_->pid, state_->start_ticks}; }
@@ -112,7 +151,7 @@ std::optional<ExitStatus> Process::wait_for(Deadline deadline) const {
         break;
     }
   }
-  if (its.status_lost) its.throw_lost();
+  if (its.status_lost) std::rethrow_exception(its.lost());
   return its.status;
 }
 
@@ -120,28 +159,23 @@ ExitStatus Process::wait_for() const { return *wait_for(Deadline::never()); }
 
 std::optional<ExitStatus> Process::exit_status() const {
   if (is_alive()) return std::nullopt;
-  if (state_->status_lost) state_->throw_lost();
+  if (state_->status_lost) std::rethrow_exception(state_->lost());
   return state_->status;
 }
 
 bool Process::is_alive() const noexcept { return !state_->ended.load(std::memory_order_acquire); }
 
-Future<ExitStatus> Process::on_exit() const {
-  Promise<ExitStatus> promise;
-  Future<ExitStatus> future = promise.future();
+CompletableFuture<ExitStatus> Process::on_exit() const {
+  CompletableFuture<ExitStatus> future;
   {
     const std::lock_guard guard{state_->lock};
-    // Under the lock: reap() either finds this promise, or has said before that the process has ended.
+    // Under the lock: reap() either finds this future, or has said before that the process has ended.
     if (is_alive()) {
-      state_->promises.push_back(std::move(promise));
+      state_->futures.push_back(future);
       return future;
     }
   }
-  if (state_->status_lost) {
-    promise.set_exception(std::make_exception_ptr(IoError("somebody else waited for", state_->name, ECHILD)));
-  } else {
-    promise.set_value(state_->status);
-  }
+  state_->complete(future);
   return future;
 }
 

@@ -217,6 +217,11 @@ ProcessBuilder& ProcessBuilder::inherit_descriptor(int fd) {
   return *this;
 }
 
+ProcessBuilder& ProcessBuilder::at_end(std::function<void(const ProcessHandle&)> action) {
+  at_end_ = std::move(action);
+  return *this;
+}
+
 std::vector<std::string> ProcessBuilder::environment_strings() const {
   std::vector<std::string> strings;
   if (!environment_) {
@@ -333,6 +338,7 @@ Process ProcessBuilder::start(int input, int output) const {
   });
   if (outcome.pid < 0) throw_failure(plan, program, outcome);
   state->pid = outcome.pid;
+  state->at_end = at_end_;
   state->name = program + ", pid " + std::to_string(outcome.pid);
   Process::State::watch(state);
   return Process(std::move(state));

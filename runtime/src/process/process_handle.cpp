@@ -4,6 +4,7 @@
 
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/process_handle.hpp>
+#include <creel/runtime/thread.hpp>
 #include <creel/runtime/unique_fd.hpp>
 
 #include <poll.h>
@@ -77,6 +78,11 @@ UniqueFd open_pidfd(const ProcessHandle& handle) {
   if (pidfd < 0) throw IoError("watch process", std::to_string(handle.pid()), -pidfd);
   UniqueFd owned(pidfd);
   return handle.is_alive() ? std::move(owned) : UniqueFd();
+}
+
+void refuse_current(const ProcessHandle& handle) {
+  if (handle.pid() == ::getpid())
+    throw Error("a process cannot wait for its own end: it would wait for ever");
 }
 
 }  // namespace
@@ -182,6 +188,7 @@ bool ProcessHandle::send_signal(int signal) const {
 }
 
 bool ProcessHandle::wait_for(Deadline deadline) const {
+  refuse_current(*this);
   UniqueFd pidfd = open_pidfd(*this);
   if (!pidfd) return true;
   const std::string what = "the end of process " + std::to_string(pid_);
@@ -192,17 +199,21 @@ bool ProcessHandle::wait_for(Deadline deadline) const {
   return outcome == detail::ReadyOutcome::Ready;
 }
 
-Future<void> ProcessHandle::on_exit() const {
-  auto promise = std::make_shared<Promise<void>>();
-  Future<void> future = promise->future();
+CompletableFuture<ProcessHandle> ProcessHandle::on_exit() const {
+  refuse_current(*this);
+  CompletableFuture<ProcessHandle> future;
   UniqueFd pidfd = open_pidfd(*this);
   if (!pidfd) {
-    promise->set_value();
+    future.complete(*this);
     return future;
   }
   const int number = pidfd.get();
-  detail::IoLoop::instance().watch_until_done(
-      std::move(pidfd), [promise, number] { return is_readable(number) && (promise->set_value(), true); });
+  detail::IoLoop::instance().watch_until_done(std::move(pidfd), [future, number, handle = *this] {
+    if (!is_readable(number)) return false;
+    // What is chained to it may block, which the loop's thread may not.
+    Thread::of_virtual().name("process-exit").start([future, handle] { future.complete(handle); });
+    return true;
+  });
   return future;
 }
 

@@ -5,6 +5,7 @@
 #include <creel/runtime/unique_fd.hpp>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -27,15 +28,20 @@ struct Process::State {
   std::atomic<bool> ended{false};  // what follows is written before, and read after it is true
   ExitStatus status;
   bool status_lost = false;
+  std::function<void(const ProcessHandle&)> at_end;  // empty once called
 
   std::mutex lock;  // guards what follows
   UniqueFd pidfd;   // until it has been waited for
-  std::vector<Promise<ExitStatus>> promises;
+  std::vector<CompletableFuture<ExitStatus>> futures;
 
   void send_signal(int signal) noexcept;
   /// Waits for the process if it has ended; false if it has not. On the loop's thread.
-  bool reap(int its_pidfd);
-  [[noreturn]] void throw_lost() const;
+  static bool reap(const std::shared_ptr<State>& state, int its_pidfd);
+  bool take_status(int its_pidfd) noexcept;
+  void run_at_end() noexcept;
+  /// Of a process that has ended.
+  void complete(const CompletableFuture<ExitStatus>& future) const;
+  std::exception_ptr lost() const;
 };
 
 }  // namespace creel

@@ -1,9 +1,9 @@
 #pragma once
 
+#include <creel/runtime/completable_future.hpp>
 #include <creel/runtime/deadline.hpp>
 #include <creel/runtime/exit_status.hpp>
 #include <creel/runtime/fd_stream.hpp>
-#include <creel/runtime/future.hpp>
 #include <creel/runtime/process_handle.hpp>
 
 #include <sys/types.h>
@@ -54,8 +54,11 @@ class Process {
   /// How it ended; nullopt while it runs.
   std::optional<ExitStatus> exit_status() const;
   bool is_alive() const noexcept;
-  /// A future of its end.
-  Future<ExitStatus> on_exit() const;
+  /// A future of its end, one of its own for each call: cancelling or completing it does nothing to the
+  /// process. What is chained to it runs on a virtual thread, where it may block.
+  ///
+  ///     process.on_exit().then_accept([](const creel::ExitStatus& status) { report(to_string(status)); });
+  CompletableFuture<ExitStatus> on_exit() const;
 
   /// Asks it to end (SIGTERM), or makes it (SIGKILL). Does not wait; no effect if it has ended.
   void destroy() const noexcept;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <memory>
@@ -102,6 +103,13 @@ class ProcessBuilder {
   ProcessBuilder& death_signal(int signal);
   /// `fd` stays open in it, under the same number.
   ProcessBuilder& inherit_descriptor(int fd);
+  /// `action` is called when it has ended and nobody has been told so yet: until it returns, no other process
+  /// gets its number. The place to remove what bears the number: files, sockets, a cgroup. It runs on the
+  /// runtime's I/O thread and may not block; what it throws is logged. Not called if somebody else waited
+  /// for the process.
+  ///
+  ///     builder.at_end([](const creel::ProcessHandle& process) { remove(pid_file_of(process.pid())); });
+  ProcessBuilder& at_end(std::function<void(const ProcessHandle&)> action);
 
   /// Returns when it runs. Throws IoError that names the program, what was tried and what the system said; a
   /// step before the program (its directory, a file, a limit) is named. Blocks for about a millisecond;
@@ -134,6 +142,7 @@ class ProcessBuilder {
   bool new_session_ = false;
   int death_signal_ = 0;
   std::vector<int> inherited_;
+  std::function<void(const ProcessHandle&)> at_end_;
 };
 
 }  // namespace creel

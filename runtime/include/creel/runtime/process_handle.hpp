@@ -1,7 +1,7 @@
 #pragma once
 
+#include <creel/runtime/completable_future.hpp>
 #include <creel/runtime/deadline.hpp>
-#include <creel/runtime/future.hpp>
 
 #include <sys/types.h>
 
@@ -66,10 +66,12 @@ class ProcessHandle {
   bool send_signal(int signal) const;
 
   /// Waits until it has ended, whoever its parent is; false if `deadline` passes first. Frees the carrier of
-  /// a virtual thread. Throws InterruptedError; IoError if the system cannot watch it.
+  /// a virtual thread. Throws InterruptedError; IoError if the system cannot watch it, Error if it is the
+  /// current process.
   bool wait_for(Deadline deadline = {}) const;
-  /// A future that is done when it has ended. How it ended only its parent is told: Process::on_exit().
-  Future<void> on_exit() const;
+  /// A future of this handle that is done when the process has ended; else as Process::on_exit(), which also
+  /// says how it ended: only the parent is told. Throws as wait_for().
+  CompletableFuture<ProcessHandle> on_exit() const;
 
   friend auto operator<=>(const ProcessHandle&, const ProcessHandle&) = default;
 

@@ -25,7 +25,7 @@ std::string attach_execute(pid_t pid, std::string_view command,
                            Deadline deadline = std::chrono::seconds(10));
 
 /// A process that has published itself as jps lists it.
-struct ProcessInfo {
+struct PublishedProcess {
   pid_t pid = 0;
   std::string command;  ///< name and arguments
   std::string user;
@@ -34,7 +34,7 @@ struct ProcessInfo {
 
 /// The processes with Diagnostics, and JVMs, that the caller may see: its own, or all if it is root. Ordered
 /// by pid.
-std::vector<ProcessInfo> list_processes();
+std::vector<PublishedProcess> list_processes();
 
 /// The numbers that a process publishes, by name: `java.threads.live`, `creel.…`; jcmd's PerfCounter.print.
 /// Does not ask the process, and works while that is stopped. Empty if it publishes none that the caller may

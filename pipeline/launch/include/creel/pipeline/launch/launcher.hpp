@@ -31,8 +31,7 @@ struct LaunchResult {
 /// A rank that dies or fails ends the run: the others are woken from their collectives and given `grace`.
 /// SIGINT and SIGTERM ask the ranks to write a checkpoint and stop; a second one kills them. While this runs,
 /// both signals' handlers are its own; they are put back after. Nothing of the ranks outlives this call, nor
-/// the death of this process: each rank is killed by the kernel when the calling thread ends, so call it from
-/// a thread that stays.
+/// the death of this process, with which the kernel kills them.
 ///
 /// Throws Error(Missing) if the worker cannot be started, IoError if memory or processes run out.
 LaunchResult run_ranks(const LaunchPlan& plan);
