@@ -47,9 +47,9 @@ constexpr std::string_view kMessage = "are you still there?";
 void serve(TcpListener& listener) {
   for (TcpSocket& client : listener) {
     const std::string name = "client " + to_string(client.peer_address());
-    Thread::of_virtual().name(name).start([socket = std::make_shared<TcpSocket>(std::move(client))] {
+    Thread::of_virtual().name(name).start([socket = std::move(client)]() mutable {
       try {
-        socket->transfer_to(*socket);
+        socket.transfer_to(socket);
       } catch (const creel::IoError& error) {
         std::fprintf(stderr, "%s\n", error.what());  // the client has gone
       }

@@ -46,7 +46,7 @@ bool Condition::await(Deadline deadline) {
 void Condition::await_uninterruptibly() { wait(Deadline::never(), Interruptible::No); }
 
 void Condition::signal_all() {
-  lock_.operations->check_owner(lock_.lock, "notify");
+  lock_.operations->check_owner(lock_.lock, "signal");
   while (waiters_.head != nullptr) signal();
 }
 

@@ -7,6 +7,13 @@ namespace creel {
 
 using detail::WaitOutcome;
 
+CountDownLatch::CountDownLatch(std::uint64_t count, std::string name)
+    : count_(count), name_(std::move(name)) {
+  if (const auto as_given = static_cast<std::int64_t>(count); as_given < 0) {
+    throw Error("a creel::CountDownLatch of count " + std::to_string(as_given) + "; use 0 or more");
+  }
+}
+
 bool CountDownLatch::await(Deadline deadline) {
   WaitOutcome outcome = WaitOutcome::Interrupted;
   if (!detail::current_record().take_interrupt()) {

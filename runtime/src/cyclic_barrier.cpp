@@ -14,7 +14,9 @@ CyclicBarrier::CyclicBarrier(std::uint32_t parties, std::function<void()> action
       tripped_(lock_, "creel::CyclicBarrier", name_, this),
       missing_(parties),
       generation_(std::make_shared<Generation>()) {
-  if (parties == 0) throw Error(described() + ": 0 parties; a barrier is for 1 or more");
+  if (const auto as_given = static_cast<std::int32_t>(parties); as_given < 1) {
+    throw Error(described() + ": " + std::to_string(as_given) + " parties; a barrier is for 1 or more");
+  }
 }
 
 std::string CyclicBarrier::described() const {

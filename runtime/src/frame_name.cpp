@@ -108,6 +108,12 @@ std::string shorten_name(std::string_view demangled) {
   return name.empty() ? std::string(demangled) : name;
 }
 
+std::string type_name(const std::type_info& type) {
+  const std::unique_ptr<char, decltype(&std::free)> text(
+      abi::__cxa_demangle(type.name(), nullptr, nullptr, nullptr), &std::free);
+  return text != nullptr ? text.get() : type.name();
+}
+
 std::string frame_name(const char* symbol) {
   if (symbol == nullptr || *symbol == '\0') return {};
   if (std::string_view(symbol).starts_with("_Z")) {

@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <typeinfo>
 
 namespace creel::detail {
 
@@ -11,7 +12,10 @@ namespace creel::detail {
 /// const` becomes `main::{lambda#1}`.
 std::string frame_name(const char* symbol);
 
-/// The same for a name that is already demangled.
+/// A type's name, demangled.
+std::string type_name(const std::type_info& type);
+
+/// As frame_name for a name that is already demangled.
 std::string shorten_name(std::string_view demangled);
 
 }  // namespace creel::detail

@@ -142,7 +142,7 @@ void LockCore::release_notified() noexcept {
 
 WaitOutcome LockCore::wait(ConditionList& list, const Blocker& blocker, Deadline deadline,
                            Interruptible interruptible) {
-  ThreadRecord& self = check_owner("wait");
+  ThreadRecord& self = check_owner(monitor_ ? "wait" : "await");
   if (interruptible == Interruptible::Yes && self.take_interrupt()) return WaitOutcome::Interrupted;
   ConditionWait waiting{self, list};
   const std::uint32_t holds = holds_;
@@ -155,7 +155,7 @@ WaitOutcome LockCore::wait(ConditionList& list, const Blocker& blocker, Deadline
 }
 
 void LockCore::notify_one(ConditionList& list) {
-  check_owner("notify");
+  check_owner(monitor_ ? "notify" : "signal");
   WaitNode* node = list.head;
   if (node == nullptr) return;
   list.remove(*node);
@@ -164,7 +164,7 @@ void LockCore::notify_one(ConditionList& list) {
 }
 
 void LockCore::notify_all(ConditionList& list) {
-  check_owner("notify");
+  check_owner(monitor_ ? "notify" : "signal");
   while (list.head != nullptr) notify_one(list);
 }
 

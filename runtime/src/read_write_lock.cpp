@@ -274,7 +274,7 @@ std::uintptr_t ReentrantReadWriteLock::give_up_write(ThreadRecord& self) noexcep
 
 detail::WaitOutcome ReentrantReadWriteLock::wait(ConditionList& list, const Blocker& blocker,
                                                  Deadline deadline, Interruptible interruptible) {
-  ThreadRecord& self = check_writer("wait");
+  ThreadRecord& self = check_writer("await");
   if (find_hold(self, this) != nullptr) {
     throw Error(described() + ": thread \"" + self.name() +
                 "\" also reads, so that nobody could come in to signal; unlock the read before it waits");
@@ -290,7 +290,7 @@ detail::WaitOutcome ReentrantReadWriteLock::wait(ConditionList& list, const Bloc
 }
 
 void ReentrantReadWriteLock::notify_one(ConditionList& list) {
-  check_writer("notify");
+  check_writer("signal");
   detail::WaitNode* const node = list.head;
   if (node == nullptr) return;
   list.remove(*node);

@@ -1,3 +1,4 @@
+#include "frame_name.hpp"
 #include "scoped_bindings.hpp"
 #include "thread_record.hpp"
 #include "wait_snapshot.hpp"
@@ -5,13 +6,12 @@
 #include <creel/runtime/detail/task_scope_core.hpp>
 #include <creel/runtime/scoped_value.hpp>
 
-#include <cxxabi.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <new>
 #include <optional>
 
 namespace creel::detail {
@@ -127,9 +127,11 @@ void render_text(char (&to)[ScopedBinding::kTextBytes], std::string_view text, c
 }
 
 void render_type(char (&to)[ScopedBinding::kTextBytes], const std::type_info& type) noexcept {
-  const std::unique_ptr<char, decltype(&std::free)> name{
-      abi::__cxa_demangle(type.name(), nullptr, nullptr, nullptr), &std::free};
-  render_text(to, name != nullptr ? name.get() : type.name(), 0);
+  try {
+    render_text(to, type_name(type), 0);
+  } catch (const std::bad_alloc&) {
+    render_text(to, type.name(), 0);
+  }
 }
 
 std::vector<ScopedValueInfo> read_scoped_values(const ThreadRecord& record, std::size_t most) {

@@ -52,13 +52,13 @@ WaitOutcome Semaphore::wait(std::int64_t permits, Deadline deadline, Interruptib
   return outcome;
 }
 
-void Semaphore::acquire(std::int64_t permits) { try_acquire(Deadline::never(), permits); }
+void Semaphore::acquire(std::int64_t permits) { try_acquire(permits, Deadline::never()); }
 
 void Semaphore::acquire_uninterruptibly(std::int64_t permits) {
   wait(permits, Deadline::never(), Interruptible::No);
 }
 
-bool Semaphore::try_acquire(Deadline deadline, std::int64_t permits) {
+bool Semaphore::try_acquire(std::int64_t permits, Deadline deadline) {
   const WaitOutcome outcome = wait(permits, deadline, Interruptible::Yes);
   if (outcome == WaitOutcome::Interrupted) {
     throw InterruptedError("interrupted while waiting for a creel::Semaphore" +

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
@@ -54,25 +55,110 @@ std::string frame_text(const StackFrame& frame) {
   return text += ')';
 }
 
-std::string die_name(Dwarf_Die* die) {
+std::optional<Dwarf_Die> referred(Dwarf_Die& die, unsigned name) {
+  Dwarf_Attribute attribute;
+  Dwarf_Die other;
+  if (dwarf_attr(&die, name, &attribute) == nullptr || dwarf_formref_die(&attribute, &other) == nullptr)
+    return std::nullopt;
+  return other;
+}
+
+// Where a function is declared, which is what its scopes are found by: not its inlined body, and for a
+// member not its definition outside of the class.
+Dwarf_Die declaration_of(Dwarf_Die function) {
+  if (const auto origin = referred(function, DW_AT_abstract_origin)) function = *origin;
+  if (const auto declared = referred(function, DW_AT_specification)) function = *declared;
+  return function;
+}
+
+bool is_lambda(Dwarf_Die& type) {
+  const char* name = dwarf_diename(&type);
+  return name == nullptr || std::string_view(name).starts_with("<lambda");
+}
+
+// The linkage name as frames show it; empty if the compiler has given none: code that only one file sees,
+// functions of lambdas and templates over these among it.
+std::string linkage_name(Dwarf_Die* function) {
   Dwarf_Attribute attribute;
   for (const unsigned name : {unsigned{DW_AT_linkage_name}, unsigned{DW_AT_MIPS_linkage_name}}) {
-    if (dwarf_attr_integrate(die, name, &attribute) != nullptr)
+    if (dwarf_attr_integrate(function, name, &attribute) != nullptr)
       return frame_name(dwarf_formstring(&attribute));
   }
+  return {};
+}
+
+// `name` behind the names of the namespaces, classes and functions around `declaration`.
+std::string qualified(Dwarf_Die& declaration, std::string name) {
+  Dwarf_Die* scopes = nullptr;
+  const int count = dwarf_getscopes_die(&declaration, &scopes);
+  for (int i = 1; i < count; ++i) {
+    Dwarf_Die& scope = scopes[i];
+    const char* const own = dwarf_diename(&scope);
+    switch (dwarf_tag(&scope)) {
+      case DW_TAG_namespace:
+        name = (own != nullptr ? std::string(own) : std::string("{anonymous}")) + "::" + name;
+        continue;
+      case DW_TAG_class_type:
+      case DW_TAG_structure_type:
+      case DW_TAG_union_type:
+        if (!is_lambda(scope)) {
+          name = shorten_name(own) + "::" + name;
+        } else if (i == 1) {
+          name = "{lambda}";  // its operator()
+        }
+        continue;
+      case DW_TAG_subprogram:
+      case DW_TAG_inlined_subroutine:
+        if (std::string outer = linkage_name(&scope); !outer.empty()) {
+          name = outer + "::" + name;
+          i = count;  // it is qualified itself
+        } else if (Dwarf_Die declared = declaration_of(scope); dwarf_diename(&declared) != nullptr) {
+          name = qualified(declared, shorten_name(dwarf_diename(&declared))) + "::" + name;
+          i = count;
+        }
+        continue;
+      default:
+        continue;
+    }
+  }
+  std::free(scopes);
+  return name;
+}
+
+std::string die_name(Dwarf_Die* die) {
+  if (std::string name = linkage_name(die); !name.empty()) return name;
+  Dwarf_Attribute attribute;
   if (dwarf_attr_integrate(die, DW_AT_name, &attribute) == nullptr) return {};
-  std::string name = shorten_name(dwarf_formstring(&attribute));
-  return name == "operator()" ? "{lambda}" : name;  // -g1 keeps neither its number nor what encloses it
+  Dwarf_Die declaration = declaration_of(*die);
+  const std::string name = qualified(declaration, shorten_name(dwarf_formstring(&attribute)));
+  return name == "operator()" ? "{lambda}" : name;  // -g1 keeps nothing of what encloses it
+}
+
+// Names that are the implementation's by the language's rules, __x and _X; `name` has its template arguments
+// cut off.
+bool is_reserved(std::string_view name) {
+  for (std::size_t at = name.find('_'); at != std::string_view::npos; at = name.find('_', at + 1)) {
+    const bool starts = at == 0 || name[at - 1] == ':';
+    if (starts && at + 1 < name.size() &&
+        (name[at + 1] == '_' || std::isupper(static_cast<unsigned char>(name[at + 1])) != 0))
+      return true;
+  }
+  return false;
 }
 
 // The plumbing under std::function and std::thread, inlined level by level, and functions that say of
 // themselves that they are no frame of their own.
 bool is_plumbing(Dwarf_Die* die, std::string_view name) {
-  if (name == "{lambda}") return false;  // artificial to the compiler, but the user's code
+  if (name.ends_with("{lambda}")) return false;  // artificial to the compiler, but the user's code
   if (dwarf_hasattr_integrate(die, DW_AT_artificial) != 0) return true;
-  const std::size_t colons = name.substr(0, name.find('<')).rfind("::");
-  const std::string_view last = colons == std::string_view::npos ? name : name.substr(colons + 2);
-  return last.starts_with("__") || last.starts_with("_M_");
+  std::string plain;
+  int depth = 0;
+  for (const char c : name) {
+    if (c == '<') ++depth;
+    if (depth == 0) plain.push_back(c);
+    if (c == '>') --depth;
+  }
+  return is_reserved(plain);
 }
 
 // The place in the caller at which an inlined function stands.

@@ -22,7 +22,7 @@ std::string_view to_string(SubtaskState state) noexcept {
 }
 
 FailedError::FailedError(std::exception_ptr cause, std::source_location where)
-    : Error("the joiner of a creel::TaskScope failed: " + detail::describe_exception(cause),
+    : Error("a creel::TaskScope failed: " + detail::describe_exception(cause),
             ErrorCode::Failed, where),
       cause_(std::move(cause)) {}
 

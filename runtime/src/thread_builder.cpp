@@ -1,3 +1,4 @@
+#include "frame_name.hpp"
 #include "native_thread.hpp"
 #include "record_pool.hpp"
 #include "thread_body.hpp"
@@ -256,7 +257,7 @@ std::string describe_exception(const std::exception_ptr& exception) {
     return error.what();
   } catch (...) {
     const std::type_info* type = abi::__cxa_current_exception_type();
-    return type != nullptr ? std::string("exception of type ") + type->name() : "unknown exception";
+    return type != nullptr ? "exception of type " + type_name(*type) : "unknown exception";
   }
 }
 

@@ -299,49 +299,10 @@ class TextDump {
     add("\n");
   }
 
-  void write_deadlocked(const DeadlockedThread& thread) {
-    add("\"");
-    add(thread.name);
-    add("\":\n  ");
-    if (thread.wait == WaitKind::MonitorEnter) {
-      add("waiting to lock monitor ");
-      add_address(thread.lock.address);
-      add(" (object ");
-      add_address(thread.lock.address);
-    } else {
-      add(thread.wait == WaitKind::Joining ? "waiting for the end of " : "waiting for ownable synchronizer ");
-      add_address(thread.lock.address);
-      add(", (a ");
-      add(thread.lock.type);
-    }
-    if (thread.wait == WaitKind::MonitorEnter) {
-      add(", a ");
-      add(thread.lock.type);
-    }
-    if (!thread.lock.name.empty()) {
-      add(" \"");
-      add(thread.lock.name);
-      add("\"");
-    }
-    if (!thread.wakers.empty()) {
-      add("),\n  which is served by ");
-      for (std::size_t i = 0; i < thread.wakers.size(); ++i) {
-        add(i == 0 ? "\"" : ", \"");
-        add(thread.wakers[i]);
-        add("\"");
-      }
-      add("\n\n");
-      return;
-    }
-    add(thread.wait == WaitKind::Joining ? "),\n  which is \"" : "),\n  which is held by \"");
-    add(thread.lock.owner_name);
-    add("\"\n\n");
-  }
-
   void write_deadlocks() {
     for (const Deadlock& deadlock : dump_.deadlocks()) {
       add("\nFound one Java-level deadlock:\n=============================\n");
-      for (const DeadlockedThread& thread : deadlock.threads) write_deadlocked(thread);
+      add(to_string(deadlock));
       add("Java stack information for the threads listed above:\n");
       add("===================================================\n");
       for (const DeadlockedThread& each : deadlock.threads) {

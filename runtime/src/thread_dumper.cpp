@@ -56,6 +56,15 @@ std::string_view static_text(const char* text) noexcept {
   return text != nullptr ? text : std::string_view{};
 }
 
+// Of the functions inlined into one frame, the last from `first` on, which one took a lock is not known: the
+// outermost, but rather one of the user's than what std::thread is made of.
+int locking_frame(const std::vector<const StackFrame*>& stack, std::size_t first) noexcept {
+  for (std::size_t i = stack.size(); i > first; --i) {
+    if (!stack[i - 1]->function.starts_with("std::")) return static_cast<int>(i) - 1;
+  }
+  return static_cast<int>(stack.size()) - 1;
+}
+
 }  // namespace
 
 ThreadDumper::ThreadDumper(detail::DumpEngine& engine, ThreadDump& dump)
@@ -363,13 +372,14 @@ void ThreadDumper::name_frames() {
     std::size_t held_next = info.held.size();  // innermost last, so placed from the back
     for (std::size_t k = 0; k < pending.frame_count; ++k) {
       const detail::RawFrame& raw = raw_[pending.first_frame + k];
+      const std::size_t inlined = info.stack.size();
       for (const StackFrame& frame : engine_.symbolizer.resolve(engine_.unwinder.code(raw.code))) {
         info.stack.push_back(&frame);
       }
       // A lock remembers where its caller's frame began: below that frame's end, above the ends of all inner
       // ones.
       for (; held_next > 0 && pending.held_at[held_next - 1] < raw.cfa; --held_next) {
-        info.held[held_next - 1].depth = static_cast<int>(info.stack.size()) - 1;
+        info.held[held_next - 1].depth = locking_frame(info.stack, inlined);
       }
     }
   }

@@ -33,6 +33,12 @@ TEST_CASE("a latch opens at zero, once, for all, and shows what was done before"
   for (const Thread& thread : threads) thread.join();
 }
 
+TEST_CASE("a latch cannot count from below zero, and is open from the beginning at zero") {
+  CHECK(CountDownLatch{0}.await(0s));
+  CHECK_THROWS_WITH_AS(CountDownLatch(static_cast<std::uint64_t>(-1)),
+                       "a creel::CountDownLatch of count -1; use 0 or more", creel::Error);
+}
+
 TEST_CASE("await answers interrupt") {
   CountDownLatch latch{1};
   Thread::current().interrupt();

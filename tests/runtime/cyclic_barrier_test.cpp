@@ -52,6 +52,8 @@ TEST_CASE("cyclic_barrier: one party never waits; none is an error") {
   CHECK(barrier.await() == 0);
   CHECK(runs == 2);
   CHECK_THROWS_AS(CyclicBarrier(0), creel::Error);
+  CHECK_THROWS_WITH_AS(CyclicBarrier(static_cast<std::uint32_t>(-2), "desk"),
+                       "creel::CyclicBarrier \"desk\": -2 parties; a barrier is for 1 or more", creel::Error);
 }
 
 TEST_CASE("cyclic_barrier: an interrupt breaks it for all, and for those who come later, until reset") {

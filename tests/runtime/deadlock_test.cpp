@@ -164,6 +164,22 @@ TEST_CASE("a deadlock of two locks is found with its threads and locks, and is g
   CHECK(creel::find_deadlocks().empty());
 }
 
+TEST_CASE("a deadlock as text: one paragraph a thread, with what it waits for and who holds that") {
+  using creel::WaitKind;
+  const creel::LockInfo desk{0x10, "creel::Monitor", "desk", 2, "b"};
+  const creel::LockInfo end{0x20, "creel::Thread", "c", 3, "c"};
+  const creel::LockInfo work{0x30, "creel::ArrayBlockingQueue", "", 0, ""};
+  const creel::Deadlock deadlock{{{1, "a", WaitKind::MonitorEnter, desk, {}},
+                                  {2, "b", WaitKind::Joining, end, {}},
+                                  {3, "c", WaitKind::Parking, work, {"a", "b"}}}};
+  CHECK(to_string(deadlock) ==
+        "\"a\":\n  waiting to lock monitor 0x0000000000000010 (object 0x0000000000000010, a creel::Monitor "
+        "\"desk\"),\n  which is held by \"b\"\n\n"
+        "\"b\":\n  waiting for the end of 0x0000000000000020, (a creel::Thread \"c\"),\n  which is \"c\"\n\n"
+        "\"c\":\n  waiting for ownable synchronizer 0x0000000000000030, (a creel::ArrayBlockingQueue),\n"
+        "  which is served by \"a\", \"b\"\n\n");
+}
+
 TEST_CASE("a deadlock through a join is found") {
   creel::ReentrantLock lock{"result"};
   creel::Thread waiter;

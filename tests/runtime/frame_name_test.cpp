@@ -35,6 +35,11 @@ TEST_CASE("frame names know operators") {
   CHECK(shorten_name("operators::run(int)") == "operators::run");
 }
 
+TEST_CASE("types are named as in source") {
+  CHECK(creel::detail::type_name(typeid(int)) == "int");
+  CHECK(creel::detail::type_name(typeid(std::char_traits<char>)) == "std::char_traits<char>");
+}
+
 TEST_CASE("long template arguments are left out") {
   const std::string argument(60, 'x');
   CHECK(shorten_name("Pipe<" + argument + ">::push(int)") == "Pipe<...>::push");

@@ -106,6 +106,17 @@ TEST_CASE("acquire answers interrupt, acquire_uninterruptibly keeps it") {
   CHECK(kept);
 }
 
+TEST_CASE("several permits by a deadline: all of them or none") {
+  Semaphore semaphore{2};
+  CHECK(semaphore.try_acquire(2, 20s));
+  CHECK_FALSE(semaphore.try_acquire(10ms));
+  semaphore.release();
+  CHECK_FALSE(semaphore.try_acquire(2, 10ms));
+  CHECK(semaphore.available_permits() == 1);
+  CHECK(semaphore.try_acquire(20s));
+  CHECK_THROWS_AS(semaphore.try_acquire(-1, 10ms), creel::Error);
+}
+
 TEST_CASE("permits are taken away without waiting; a negative number is an error; waiters are counted") {
   Semaphore semaphore{2, "slots", Semaphore::Fairness::Fair};
   CHECK(semaphore.is_fair());

@@ -1,4 +1,5 @@
 #include "creel_test/eventually.hpp"
+#include "thread_body.hpp"
 #include "thread_record.hpp"
 
 #include <creel/runtime/lock_support.hpp>
@@ -14,6 +15,7 @@
 #include <mutex>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using namespace std::chrono_literals;
@@ -307,6 +309,31 @@ TEST_CASE("the default handler gets what no thread's own handler does") {
   Thread::set_default_uncaught_exception_handler(nullptr);
   CHECK(by_default == 2);
   CHECK(by_own == 2);
+}
+
+TEST_CASE("a body may be move-only, with a stop_token or without, and goes when the thread has ended") {
+  const auto watched = std::make_shared<int>(7);
+  const auto owned = [&] { return std::make_unique<std::shared_ptr<int>>(watched); };
+  std::atomic<int> sum{0};
+  for (auto builder : {Thread::of_platform(), Thread::of_virtual()}) {
+    builder.start([&sum, value = owned()] { sum += **value; }).join();
+    builder.start([&sum, value = owned()](std::stop_token) mutable { sum += **std::exchange(value, {}); })
+        .join();
+    const Thread later = builder.unstarted([&sum, value = owned()] { sum += **value; });
+    later.start();
+    later.join();
+  }
+  Thread::start_virtual_thread([&sum, value = owned()] { sum += **value; }).join();
+  CHECK(sum == 7 * 7);
+  CHECK(eventually([&] { return watched.use_count() == 1; }));
+}
+
+TEST_CASE("what an uncaught exception says of itself, also one that is no std::exception") {
+  const auto described = [](auto exception) {
+    return creel::detail::describe_exception(std::make_exception_ptr(exception));
+  };
+  CHECK(described(std::logic_error("lost")) == "lost");
+  CHECK(described(7) == "exception of type int");
 }
 
 TEST_CASE("all() has the live threads of both kinds; holds_lock is about the caller") {

@@ -20,9 +20,9 @@ namespace creel {
 /// returning. Memory effects: what a thread did before count_down() happens before await() returns true.
 class CountDownLatch {
  public:
-  /// The name stands in dumps; it may be empty.
-  explicit CountDownLatch(std::uint64_t count, std::string name = {})
-      : count_(count), name_(std::move(name)) {}
+  /// The name stands in dumps; it may be empty. Throws Error for a count that was negative before it came
+  /// here.
+  explicit CountDownLatch(std::uint64_t count, std::string name = {});
 
   /// Waits until the count is 0; false if `deadline` passes first. Throws InterruptedError.
   bool await(Deadline deadline = {});

@@ -35,19 +35,20 @@ struct DeadlockedThread {
 struct Deadlock {
   std::vector<DeadlockedThread> threads;
 };
+/// The lines that a thread dump has for it: who waits for what, and who holds that.
+std::string to_string(const Deadlock& deadlock);
 
 /// The deadlocks of this moment, over platform and virtual threads alike, and through
 /// - monitors, ReentrantLocks and write locks;
 /// - joins, and futures whose work runs or whose Promise says who produces it;
 /// - channels and queues whose users are declared (WakerSet);
 /// - std::mutex, std::shared_mutex locked for writing, and other locks of pthreads, by what glibc and the
-/// kernel
-///   know of them; also between threads that creel has not met. A virtual thread that holds one while it is
-///   parked cannot be told from its carrier: such a deadlock is not found.
+///   kernel know of them; also between threads that creel has not met. A virtual thread that holds one while
+///   it is parked cannot be told from its carrier: such a deadlock is not found.
 /// Semaphores, latches, read locks and conditions have no owner: whoever waits in them might be woken by
 /// anybody.
 ///
-///     for (const creel::Deadlock& deadlock : creel::find_deadlocks()) report(deadlock.threads);
+///     for (const creel::Deadlock& deadlock : creel::find_deadlocks()) std::cerr << to_string(deadlock);
 ///
 /// Reports nothing that was not true: a deadlock counts only if every thread of it stayed in the same wait
 /// from before the owners were read until after. Stops nobody, may be called from any thread, and waits only

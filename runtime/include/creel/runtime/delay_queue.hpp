@@ -36,9 +36,14 @@ struct DeadlineOf {
 /// A BlockingQueue without a bound whose elements come out when they are due, the earliest first;
 /// java.util.concurrent.DelayQueue.
 ///
-///     struct Retry { creel::Deadline when; Request request; creel::Deadline deadline() const { return when;
-///     } }; creel::DelayQueue<Retry> retries{"retries"}; retries.put({100ms, request}); while
-///     (std::optional<Retry> retry = retries.take()) …   // not before 100 ms are over
+///     struct Retry {
+///       creel::Deadline when;
+///       Request request;
+///       creel::Deadline deadline() const { return when; }
+///     };
+///     creel::DelayQueue<Retry> retries{"retries"};
+///     retries.put({100ms, request});
+///     for (Retry& retry : retries) send(retry.request);  // not before 100 ms are over
 ///
 /// `Projection(element)` gives the Deadline; it must stay the same while the element is queued, and may not
 /// throw. take() and poll() see due elements only; size(), peek(), remove() and the like see all of them.

@@ -126,8 +126,8 @@ void parallel_for(Range&& range, const Body& body, std::size_t grain = 1,
 /// `combine` over `transform(element)` of every element of a random-access range. `combine` must be
 /// associative and `identity` its neutral element; the order of the elements is kept.
 ///
-///     const double sum = creel::parallel_reduce(numbers, 0.0, std::plus<>(), [](double x) { return x * x;
-///     });
+///     const double squares =
+///         creel::parallel_reduce(numbers, 0.0, std::plus<>(), [](double x) { return x * x; });
 template <typename Range, typename Value, typename Combine, typename Transform>
 Value parallel_reduce(Range&& range, Value identity, const Combine& combine, const Transform& transform,
                       std::size_t grain = 1, ForkJoinPool& pool = ForkJoinPool::common()) {

@@ -124,10 +124,11 @@ class ForkJoinTask : public detail::ForkJoinTaskCore {
 ///     struct Sum final : creel::RecursiveTask<std::int64_t> {
 ///       explicit Sum(std::span<const int> its_numbers) : numbers(its_numbers) {}
 ///       std::int64_t compute() override {
-///         if (numbers.size() < 1000) return std::accumulate(numbers.begin(), numbers.end(),
-///         std::int64_t{0}); Sum left(numbers.first(numbers.size() / 2)),
-///         right(numbers.subspan(numbers.size() / 2)); creel::invoke_all(left, right); return left.join() +
-///         right.join();
+///         if (numbers.size() < 1000) return std::reduce(numbers.begin(), numbers.end(), std::int64_t{0});
+///         Sum left(numbers.first(numbers.size() / 2));
+///         Sum right(numbers.subspan(numbers.size() / 2));
+///         creel::invoke_all(left, right);
+///         return left.join() + right.join();
 ///       }
 ///       std::span<const int> numbers;
 ///     };

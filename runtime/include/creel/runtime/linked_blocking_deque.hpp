@@ -34,6 +34,8 @@ class LinkedBlockingDeque final : public BlockingDeque<T> {
     if (capacity == 0) throw Error("the capacity of a LinkedBlockingDeque is 0; it must be at least 1");
   }
 
+  explicit LinkedBlockingDeque(std::string name)
+      : LinkedBlockingDeque(std::numeric_limits<std::size_t>::max(), std::move(name)) {}
   /// Begins with `elements`, without a bound.
   template <std::ranges::input_range Range>
   LinkedBlockingDeque(FromRange, Range&& elements, std::string name = {})

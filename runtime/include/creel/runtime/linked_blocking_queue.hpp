@@ -36,6 +36,8 @@ class LinkedBlockingQueue final : public BlockingQueue<T> {
     if (capacity == 0) throw Error("the capacity of a LinkedBlockingQueue is 0; it must be at least 1");
   }
 
+  explicit LinkedBlockingQueue(std::string name)
+      : LinkedBlockingQueue(std::numeric_limits<std::size_t>::max(), std::move(name)) {}
   /// Begins with `elements`, without a bound.
   template <std::ranges::input_range Range>
   LinkedBlockingQueue(FromRange, Range&& elements, std::string name = {})

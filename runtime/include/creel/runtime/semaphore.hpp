@@ -36,7 +36,8 @@ class Semaphore {
   /// Takes `permits` if they are there.
   bool try_acquire(std::int64_t permits = 1);
   /// Waits until `deadline`; returns whether the permits were taken. Throws InterruptedError.
-  bool try_acquire(Deadline deadline, std::int64_t permits = 1);
+  bool try_acquire(Deadline deadline) { return try_acquire(1, deadline); }
+  bool try_acquire(std::int64_t permits, Deadline deadline);
   void release(std::int64_t permits = 1);
 
   std::int64_t available_permits() const noexcept { return word_.load(std::memory_order_relaxed) >> 1; }

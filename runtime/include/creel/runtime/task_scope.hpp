@@ -188,14 +188,16 @@ std::unique_ptr<Joiner<T, std::vector<JoinedSubtask<T>>>> all_until(
 /// Splits work into subtasks on threads of their own and ends when all of them have: structured concurrency,
 /// java.util.concurrent.StructuredTaskScope of JEP 505.
 ///
-///     creel::TaskScope scope{creel::joiners::all_successful_or_throw<Cover>(), {.name = "covers", .deadline
-///     = 2s}}; for (const Book& book : books) scope.fork([&book] { return load_cover(book); });
+///     using creel::joiners::all_successful_or_throw;
+///     creel::TaskScope scope{all_successful_or_throw<Cover>(), {.name = "covers", .deadline = 2s}};
+///     for (const Book& book : books) scope.fork([&book] { return load_cover(book); });
 ///     std::vector<Cover> covers = scope.join();
 ///
-///     creel::TaskScope scope;                                       // subtasks of any type, all must
-///     succeed creel::Subtask<User> user = scope.fork([&] { return find_user(id); }); creel::Subtask<int>
-///     order = scope.fork([&] { return next_order(id); }); scope.join(); return Response{user.get(),
-///     order.get()};
+///     creel::TaskScope scope;  // subtasks of any type, all must succeed
+///     creel::Subtask<User> user = scope.fork([&] { return find_user(id); });
+///     creel::Subtask<int> order = scope.fork([&] { return next_order(id); });
+///     scope.join();
+///     return Response{user.get(), order.get()};
 ///
 /// The thread that opens a scope owns it: it forks, joins once, and closes, which the destructor does. When
 /// the joiner says so, or the deadline has passed, the scope is cancelled: the threads of its subtasks are

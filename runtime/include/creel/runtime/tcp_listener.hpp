@@ -15,8 +15,8 @@ namespace creel {
 ///
 ///     creel::TcpListener listener("127.0.0.1", 0);
 ///     for (creel::TcpSocket& client : listener) {          // ends with close()
-///       creel::Thread::of_virtual().start([client = std::make_shared<creel::TcpSocket>(std::move(client))] {
-///         client->transfer_to(*client);
+///       creel::Thread::of_virtual().start([client = std::move(client)]() mutable {
+///         client.transfer_to(client);
 ///       });
 ///     }
 ///

@@ -3,6 +3,7 @@
 #include <creel/runtime/deadline.hpp>
 #include <creel/runtime/error.hpp>
 
+#include <concepts>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -10,13 +11,27 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace creel {
 
 namespace detail {
 class ThreadRecord;
+
+/// What a thread can run: `body()`, or `body(token)`; a std::function cannot hold it, since it only moves.
+template <typename Body, typename... Arguments>
+concept MoveOnlyBody =
+    !std::copy_constructible<std::decay_t<Body>> && std::invocable<std::decay_t<Body>&, Arguments...>;
+
+template <typename Body>
+auto shared_body(Body&& body) {
+  return [body = std::make_shared<std::decay_t<Body>>(std::forward<Body>(body))](auto&&... arguments) {
+    std::invoke(*body, std::forward<decltype(arguments)>(arguments)...);
+  };
 }
+}  // namespace detail
 class Monitor;
 class Thread;
 class ThreadContainer;
@@ -103,6 +118,10 @@ class Thread {
 
   /// Starts a virtual thread without a name.
   static Thread start_virtual_thread(std::function<void()> body);
+  template <detail::MoveOnlyBody Body>
+  static Thread start_virtual_thread(Body&& body) {
+    return start_virtual_thread(std::function<void()>(detail::shared_body(std::forward<Body>(body))));
+  }
   /// All live threads that creel knows, platform and virtual ones, by id: started by it, or adopted.
   static std::vector<Thread> all();
   /// Whether the calling thread is inside `monitor`.
@@ -147,12 +166,26 @@ class Thread::Builder {
   /// The executor or scope under which dumps list the thread.
   Builder& container(std::shared_ptr<ThreadContainer> container);
 
-  /// Starts a thread that runs `body`. Throws Error naming the limit if the system gives no more threads.
+  /// Starts a thread that runs `body`; that may be move-only, as a lambda is that owns a socket. Throws Error
+  /// naming the limit if the system gives no more threads.
   Thread start(std::function<void()> body);
   /// As start, but `body` gets a stop_token that interrupt() also requests to stop.
   Thread start(std::function<void(std::stop_token)> body);
   /// Makes a thread in state New, to be started by Thread::start(). Dumps do not list it before.
   Thread unstarted(std::function<void()> body);
+  // The same for what a std::function cannot hold.
+  template <detail::MoveOnlyBody Body>
+  Thread start(Body&& body) {
+    return start(std::function<void()>(detail::shared_body(std::forward<Body>(body))));
+  }
+  template <detail::MoveOnlyBody<std::stop_token> Body>
+  Thread start(Body&& body) {
+    return start(std::function<void(std::stop_token)>(detail::shared_body(std::forward<Body>(body))));
+  }
+  template <detail::MoveOnlyBody Body>
+  Thread unstarted(Body&& body) {
+    return unstarted(std::function<void()>(detail::shared_body(std::forward<Body>(body))));
+  }
   /// A factory that makes threads as this builder is now. The factory may be called from several threads.
   ThreadFactory factory() const;
 
