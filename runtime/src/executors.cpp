@@ -1,4 +1,5 @@
 #include "container_scope.hpp"
+#include "executor_gauges.hpp"
 #include "scope_exit.hpp"
 #include "task_queue.hpp"
 
@@ -7,8 +8,11 @@
 #include <creel/runtime/reentrant_lock.hpp>
 #include <creel/runtime/thread_pool_executor.hpp>
 
+#include <atomic>
+#include <cstdint>
 #include <limits>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 
 namespace creel::executors {
@@ -18,7 +22,11 @@ class ThreadPerTaskExecutor final : public ExecutorService {
  public:
   ThreadPerTaskExecutor(ThreadFactory factory, std::string name)
       : factory_(std::move(factory)), state_(std::make_shared<State>()) {
-    state_->container = ThreadContainer::create(std::move(name), "creel::ThreadPerTaskExecutor");
+    state_->container = ThreadContainer::create(name, "creel::ThreadPerTaskExecutor");
+    if (name.empty()) return;
+    gauges_.emplace(name);
+    gauges_->add("active", [&state = *state_] { return state.active.load(std::memory_order_relaxed); });
+    gauges_->add("completed", [&state = *state_] { return state.completed.load(std::memory_order_relaxed); });
   }
 
   ~ThreadPerTaskExecutor() override {
@@ -40,6 +48,7 @@ class ThreadPerTaskExecutor final : public ExecutorService {
       shared->reset();
     });
     state_->threads.emplace(thread.id(), thread);
+    state_->count();
   }
 
   void shutdown() override {
@@ -77,16 +86,26 @@ class ThreadPerTaskExecutor final : public ExecutorService {
     bool is_shutdown = false;
     std::shared_ptr<ThreadContainer> container;
 
+    // Written under the lock, read without by the gauges.
+    std::atomic<std::int64_t> active{0};
+    std::atomic<std::int64_t> completed{0};
+
     bool is_terminated() const noexcept { return is_shutdown && threads.empty(); }
+    void count() noexcept {
+      active.store(static_cast<std::int64_t>(threads.size()), std::memory_order_relaxed);
+    }
     void sign_off() noexcept {
       const std::lock_guard guard{lock};
       threads.erase(Thread::current().id());
+      completed.store(completed.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+      count();
       if (threads.empty()) ended.signal_all();
     }
   };
 
   ThreadFactory factory_;
   std::shared_ptr<State> state_;
+  std::optional<detail::ExecutorGauges> gauges_;
 };
 
 }  // namespace

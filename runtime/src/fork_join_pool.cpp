@@ -1,3 +1,4 @@
+#include "executor_gauges.hpp"
 #include "fork_join_state.hpp"
 #include "process_wide.hpp"
 
@@ -32,8 +33,14 @@ struct MakeCommonPool {
 
 }  // namespace
 
-ForkJoinPool::ForkJoinPool(Options options, bool is_common)
-    : is_common_(is_common), state_(std::make_shared<detail::ForkJoinState>(*this, std::move(options))) {}
+ForkJoinPool::ForkJoinPool(Options options, bool is_common) : is_common_(is_common) {
+  if (!options.name.empty()) gauges_ = std::make_unique<detail::ExecutorGauges>(options.name);
+  state_ = std::make_shared<detail::ForkJoinState>(*this, std::move(options));
+  if (gauges_ == nullptr) return;
+  gauges_->add("queue",
+               [this] { return static_cast<std::int64_t>(queued_submission_count() + queued_task_count()); });
+  gauges_->add("active", [this] { return static_cast<std::int64_t>(running_thread_count()); });
+}
 
 ForkJoinPool::~ForkJoinPool() {
   state_->shutdown();

@@ -5,6 +5,7 @@
 #include <creel/runtime/completable_future.hpp>
 #include <creel/runtime/future.hpp>
 #include <creel/runtime/lock_support.hpp>
+#include <creel/runtime/task.hpp>
 
 #include <sched.h>
 
@@ -25,6 +26,11 @@ std::string_view to_string(FutureStatus status) noexcept {
       return "CANCELLED";
   }
   return "?";
+}
+
+bool Task::is_cancelled() const noexcept {
+  const detail::FutureCore* const core = future();
+  return core != nullptr && core->is_done();
 }
 
 namespace {

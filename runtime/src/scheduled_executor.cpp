@@ -19,7 +19,9 @@ ThreadPoolExecutor::Options pool_options(ScheduledThreadPoolExecutor::Options&& 
           .maximum_size = std::max<std::size_t>(options.core_size, 1),
           .queue = std::move(queue),
           .factory = std::move(options.factory),
-          .name = std::move(options.name)};
+          .rejection = options.rejection,
+          .name = std::move(options.name),
+          .on_rejected = std::move(options.on_rejected)};
 }
 
 }  // namespace
@@ -32,8 +34,7 @@ ScheduledThreadPoolExecutor::~ScheduledThreadPoolExecutor() { shutdown(); }
 
 void ScheduledThreadPoolExecutor::add_item(detail::WorkRef<detail::FutureCore> keep,
                                            detail::ScheduledItem& item) {
-  if (!queue_->add(std::move(keep), item))
-    throw RejectedError("scheduled thread pool \"" + pool_.name() + "\" takes no task: it is shut down");
+  if (Task refused = queue_->add(std::move(keep), item)) return pool_.reject(std::move(refused));
   pool_.ensure_worker();
 }
 

@@ -21,7 +21,7 @@ struct ScheduledQueue::Run {
     const WorkRef<FutureCore> kept = std::move(keep);
     item->run();
   }
-  bool is_cancelled() const noexcept { return keep && keep->is_done(); }
+  const FutureCore* future() const noexcept { return keep.get(); }
   WorkRef<FutureCore> keep;
   ScheduledItem* item;
 };
@@ -108,13 +108,13 @@ ScheduledQueue::Entry ScheduledQueue::take_out(std::size_t index) noexcept {
   return taken;
 }
 
-bool ScheduledQueue::add(WorkRef<FutureCore> keep, ScheduledItem& item) {
+Task ScheduledQueue::add(WorkRef<FutureCore> keep, ScheduledItem& item) {
   item.queue_ = weak_from_this();
   Entry entry{&item, Task(Run(std::move(keep), item))};
   const std::lock_guard guard{lock_};
-  if (is_closed()) return false;
+  if (is_closed()) return std::move(entry.task);
   push(std::move(entry));
-  return true;
+  return {};
 }
 
 void ScheduledQueue::add_again(ScheduledItem& item) noexcept {
@@ -134,7 +134,9 @@ void ScheduledQueue::remove(ScheduledItem& item) noexcept {
 }
 
 bool ScheduledQueue::lets_run(const ScheduledItem& item) const noexcept {
-  return !is_closed() || (item.repeats() ? keeps_periodic.load() : keeps_delayed.load());
+  if (!is_closed()) return true;
+  if (item.repeats()) return keeps_periodic.load();
+  return keeps_delayed.load() || item.due() <= Deadline::Clock::now();  // due before: only late, not delayed
 }
 
 bool ScheduledQueue::is_dropped_by_shutdown(ScheduledItem& item) const noexcept {
@@ -171,7 +173,7 @@ bool ScheduledQueue::offer(Task&& task, Deadline) {
   if (is_closed()) return false;
   const HandleRef<ScheduledTask<void, Task>> state(
       new ScheduledTask<void, Task>(std::move(task), Deadline::now(), ScheduledItem::Repeat::No, {}));
-  return add(WorkRef<FutureCore>(state.get()), *state);
+  return !add(WorkRef<FutureCore>(state.get()), *state);
 }
 
 std::optional<Task> ScheduledQueue::poll(Deadline deadline) {

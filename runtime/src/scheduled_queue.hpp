@@ -23,8 +23,8 @@ class ScheduledQueue final : public BlockingQueue<Task>, public std::enable_shar
  public:
   explicit ScheduledQueue(const std::string& name);
 
-  /// False if it is shut down.
-  bool add(WorkRef<FutureCore> keep, ScheduledItem& item);
+  /// Gives it back, as a task, if it is shut down.
+  Task add(WorkRef<FutureCore> keep, ScheduledItem& item);
   /// Of periodic work, after a run.
   void add_again(ScheduledItem& item) noexcept;
   void remove(ScheduledItem& item) noexcept;

@@ -1,10 +1,14 @@
 #include "container_scope.hpp"
 #include "scope_exit.hpp"
+#include "thread_body.hpp"
 #include "thread_pool_state.hpp"
+
+#include <creel/runtime/log.hpp>
 
 #include <algorithm>
 #include <iterator>
 #include <mutex>
+#include <utility>
 
 namespace creel {
 namespace {
@@ -21,6 +25,17 @@ void check_sizes(std::size_t core, std::size_t maximum) {
   if (maximum != 0 && core <= maximum) return;
   throw Error("a thread pool of core size " + std::to_string(core) + " and maximum size " +
               std::to_string(maximum) + "; use a maximum of 1 or more, and core ≤ maximum");
+}
+
+void check_keep_alive(std::chrono::nanoseconds time, bool core_may_time_out) {
+  if (time.count() > 0 || (time.count() == 0 && !core_may_time_out)) return;
+  throw Error("a keep-alive time of " + std::to_string(time.count()) + " ns" +
+              (core_may_time_out ? "; core threads that may time out need one above 0"
+                                 : "; it must not be negative"));
+}
+
+ThreadFactory platform_threads(const std::string& name) {
+  return Thread::of_platform().name(name + "-", 0).factory();
 }
 
 }  // namespace
@@ -55,14 +70,32 @@ ThreadPoolExecutor::State::State(Options options)
       core_may_time_out_(options_.core_may_time_out),
       rejection_(options_.rejection) {
   check_sizes(core_size_.load(), maximum_size_.load());
-  if (options_.name.empty()) options_.name = next_pool_name();
+  check_keep_alive(options_.keep_alive, options_.core_may_time_out);
+  const bool has_name = !options_.name.empty();
+  if (!has_name) options_.name = next_pool_name();
   if (options_.queue == nullptr) options_.queue = std::make_shared<detail::TaskQueue>(options_.name);
   own_queue_ = dynamic_cast<detail::TaskQueue*>(options_.queue.get());
-  if (!options_.factory) options_.factory = Thread::of_platform().name(options_.name + "-", 0).factory();
+  if (!options_.factory) options_.factory = platform_threads(options_.name);
   container_ = ThreadContainer::create(options_.name, "creel::ThreadPoolExecutor");
+  if (has_name) publish(options_.name);
+}
+
+// Not the numbered ones: readers would see names come and go for ever.
+void ThreadPoolExecutor::State::publish(const std::string& name) {
+  gauges_ = std::make_unique<detail::ExecutorGauges>(name);
+  gauges_->add("queue", [this] { return static_cast<std::int64_t>(options_.queue->size()); });
+  gauges_->add("active", [this] { return static_cast<std::int64_t>(read_counts().active); });
+  gauges_->add("completed", [this] { return static_cast<std::int64_t>(read_counts().completed); });
+}
+
+// The figures of before where the lock is not free: see ExecutorGauges.
+const ThreadPoolExecutor::Counts& ThreadPoolExecutor::State::read_counts() noexcept {
+  if (const std::unique_lock guard{lock_, std::try_to_lock}) last_read_ = counts();
+  return last_read_;
 }
 
 void ThreadPoolExecutor::State::execute(Task task, ThreadPoolExecutor& pool) {
+  if (!task) throw Error("execute() of an empty task");
   if (is_shutdown()) return reject(task, pool);
   if (threads_.load() < core_size_.load() && add_worker(task, core_size_.load())) return;
   // A queue that was closed by a shutdown refuses; what it accepts before will be run by those that drain it.
@@ -201,16 +234,19 @@ void ThreadPoolExecutor::State::worker_ends(Worker& self, WorkerEnd how) noexcep
 
 // Under lock_, wherever the pool may have come to its end.
 void ThreadPoolExecutor::State::announce_termination() noexcept {
-  if (!is_terminated()) return;
-  if (!announced_ && options_.terminated) {
-    announced_ = true;
-    options_.terminated();
+  if (is_terminated() || !is_shutdown() || threads_.load() != 0 || !options_.queue->empty()) return;
+  try {
+    if (const auto hook = std::exchange(options_.terminated, nullptr)) hook();
+  } catch (...) {
+    log::error("thread_pool.terminated_hook",
+               {{"pool", options_.name}, {"what", detail::describe_exception(std::current_exception())}});
   }
+  terminated_was_told_.store(true);
   terminated_.signal_all();
 }
 
 void ThreadPoolExecutor::State::reject(Task& task, ThreadPoolExecutor& pool) {
-  if (options_.on_rejected) return options_.on_rejected(std::move(task), pool);
+  if (const RejectionHandler handler = pool.rejection_handler()) return handler(std::move(task), pool);
   switch (rejection_.load()) {
     case Rejection::Abort:
       break;
@@ -229,6 +265,32 @@ void ThreadPoolExecutor::State::reject(Task& task, ThreadPoolExecutor& pool) {
                                      : "has all of its " + std::to_string(maximum_size_.load()) +
                                            " threads busy and its queue of " +
                                            std::to_string(options_.queue->capacity()) + " full"));
+}
+
+// Tasks may have been what a pool that is shut down waited for.
+std::size_t ThreadPoolExecutor::State::remove_if(const std::function<bool(const Task&)>& unwanted) {
+  const std::size_t removed = options_.queue->remove_if(unwanted);
+  const std::lock_guard guard{lock_};
+  announce_termination();
+  return removed;
+}
+
+void ThreadPoolExecutor::State::set_rejection(std::optional<Rejection> rejection, RejectionHandler handler) {
+  const std::lock_guard guard{lock_};
+  if (rejection) rejection_.store(*rejection);
+  options_.on_rejected.swap(handler);
+}
+
+void ThreadPoolExecutor::State::set_keep_alive(std::optional<std::chrono::nanoseconds> time,
+                                               std::optional<bool> core_may_time_out) {
+  {
+    const std::lock_guard guard{lock_};
+    check_keep_alive(time.value_or(keep_alive_.load()),
+                     core_may_time_out.value_or(core_may_time_out_.load()));
+    if (time) keep_alive_.store(*time);
+    if (core_may_time_out) core_may_time_out_.store(*core_may_time_out);
+  }
+  wake_idle();
 }
 
 void ThreadPoolExecutor::State::resize(std::size_t core, std::size_t maximum) {
@@ -296,6 +358,7 @@ ThreadPoolExecutor::ThreadPoolExecutor(Options options)
 ThreadPoolExecutor::~ThreadPoolExecutor() {
   state_->shutdown();
   state_->await_termination_uninterruptibly();
+  state_->retire();
 }
 
 void ThreadPoolExecutor::execute(Task task) { state_->execute(std::move(task), *this); }
@@ -323,33 +386,45 @@ void ThreadPoolExecutor::set_maximum_pool_size(std::size_t size) {
 }
 std::size_t ThreadPoolExecutor::maximum_pool_size() const noexcept { return state_->maximum_size_.load(); }
 void ThreadPoolExecutor::set_keep_alive_time(std::chrono::nanoseconds time) {
-  state_->keep_alive_.store(time);
-  state_->wake_idle();
+  state_->set_keep_alive(time, std::nullopt);
 }
 std::chrono::nanoseconds ThreadPoolExecutor::keep_alive_time() const noexcept {
   return state_->keep_alive_.load();
 }
-void ThreadPoolExecutor::allow_core_thread_time_out(bool on) {
-  state_->core_may_time_out_.store(on);
-  state_->wake_idle();
-}
+void ThreadPoolExecutor::allow_core_thread_time_out(bool on) { state_->set_keep_alive(std::nullopt, on); }
 bool ThreadPoolExecutor::allows_core_thread_time_out() const noexcept {
   return state_->core_may_time_out_.load();
 }
-void ThreadPoolExecutor::set_rejection(Rejection rejection) noexcept { state_->rejection_.store(rejection); }
+void ThreadPoolExecutor::set_rejection(Rejection rejection) { state_->set_rejection(rejection, nullptr); }
+void ThreadPoolExecutor::set_rejection(RejectionHandler handler) {
+  state_->set_rejection(std::nullopt, std::move(handler));
+}
+ThreadPoolExecutor::RejectionHandler ThreadPoolExecutor::rejection_handler() const {
+  const std::lock_guard guard{state_->lock_};
+  return state_->options_.on_rejected;
+}
 ThreadPoolExecutor::Rejection ThreadPoolExecutor::rejection() const noexcept {
   return state_->rejection_.load();
 }
 void ThreadPoolExecutor::set_thread_factory(ThreadFactory factory) {
-  if (!factory) factory = Thread::of_platform().name(name() + "-", 0).factory();
+  if (!factory) factory = platform_threads(name());
   const std::lock_guard guard{state_->lock_};
   state_->options_.factory = std::move(factory);
+}
+ThreadFactory ThreadPoolExecutor::thread_factory() const {
+  const std::lock_guard guard{state_->lock_};
+  return state_->options_.factory;
 }
 const std::string& ThreadPoolExecutor::name() const noexcept { return state_->options_.name; }
 
 BlockingQueue<Task>& ThreadPoolExecutor::queue() const noexcept { return *state_->options_.queue; }
 std::size_t ThreadPoolExecutor::purge() {
-  return queue().remove_if([](const Task& task) { return task.is_cancelled(); });
+  return state_->remove_if([](const Task& task) { return task.is_cancelled(); });
 }
+bool ThreadPoolExecutor::remove_task_of(const detail::FutureCore* future) {
+  return future != nullptr &&
+         state_->remove_if([future](const Task& task) { return task.future() == future; }) > 0;
+}
+void ThreadPoolExecutor::reject(Task task) { state_->reject(task, *this); }
 
 }  // namespace creel

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "executor_gauges.hpp"
 #include "task_queue.hpp"
 
 #include <creel/runtime/condition.hpp>
@@ -24,9 +25,7 @@ class ThreadPoolExecutor::State : public std::enable_shared_from_this<State> {
   void shutdown();
   std::vector<Task> shutdown_now();
   bool is_shutdown() const noexcept { return phase_.load() != Phase::Running; }
-  bool is_terminated() const noexcept {
-    return is_shutdown() && threads_.load() == 0 && options_.queue->empty();
-  }
+  bool is_terminated() const noexcept { return terminated_was_told_.load(); }
   bool await_termination(Deadline deadline);
   void await_termination_uninterruptibly();
   Counts counts() const;
@@ -35,7 +34,13 @@ class ThreadPoolExecutor::State : public std::enable_shared_from_this<State> {
   bool add_worker(Task& first, std::size_t limit);
   void ensure_worker();
   bool prestart();
+  void reject(Task& task, ThreadPoolExecutor& pool);
+  std::size_t remove_if(const std::function<bool(const Task&)>& unwanted);
   void resize(std::size_t core, std::size_t maximum);
+  void set_keep_alive(std::optional<std::chrono::nanoseconds> time, std::optional<bool> core_may_time_out);
+  void set_rejection(std::optional<Rejection> rejection, RejectionHandler handler);
+  /// The executor is gone; threads may still be on their way out.
+  void retire() noexcept { gauges_.reset(); }
   void wake_idle();
 
   Options options_;  // but for what can be changed:
@@ -44,7 +49,7 @@ class ThreadPoolExecutor::State : public std::enable_shared_from_this<State> {
   std::atomic<std::chrono::nanoseconds> keep_alive_;
   std::atomic<bool> core_may_time_out_;
   std::atomic<Rejection> rejection_;
-  mutable ReentrantLock lock_;  // guards the factory, and what follows below
+  mutable ReentrantLock lock_;  // guards the factory, on_rejected, and what follows below
 
  private:
   enum class Phase : std::uint8_t { Running, ShutDown, Stopped };
@@ -68,7 +73,8 @@ class ThreadPoolExecutor::State : public std::enable_shared_from_this<State> {
   bool leave_idle() noexcept;
   void worker_ends(Worker& self, WorkerEnd how) noexcept;
   void announce_termination() noexcept;
-  void reject(Task& task, ThreadPoolExecutor& pool);
+  void publish(const std::string& name);
+  const Counts& read_counts() noexcept;
 
   detail::TaskQueue* own_queue_ = nullptr;  // the queue, if it is of our kind
   std::shared_ptr<ThreadContainer> container_;
@@ -78,7 +84,9 @@ class ThreadPoolExecutor::State : public std::enable_shared_from_this<State> {
   std::list<Worker> workers_;
   std::size_t largest_ = 0;
   std::uint64_t completed_by_gone_ = 0;
-  bool announced_ = false;
+  std::atomic<bool> terminated_was_told_{false};
+  Counts last_read_;  // by the gauges, one after the other
+  std::unique_ptr<detail::ExecutorGauges> gauges_;
 };
 
 }  // namespace creel

@@ -1,3 +1,4 @@
+#include <creel/runtime/array_blocking_queue.hpp>
 #include <creel/runtime/completion_service.hpp>
 #include <creel/runtime/count_down_latch.hpp>
 #include <creel/runtime/executors.hpp>
@@ -5,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include <functional>
+#include <memory>
 #include <stdexcept>
 #include <vector>
 
@@ -36,6 +38,23 @@ TEST_CASE("completion service: futures come in the order in which they end, fail
   });
   never.cancel();
   CHECK(service.take().is_cancelled());
+}
+
+TEST_CASE(
+    "completion service: a function with a value, and a queue of one's own, which may be full or closed") {
+  const auto pool = creel::executors::new_fixed_thread_pool(1);
+  const auto queue = std::make_shared<creel::ArrayBlockingQueue<creel::Future<int>>>(1);
+  creel::ExecutorCompletionService<int> service{*pool, queue};
+  bool ran = false;
+  CHECK(service.submit([&] { ran = true; }, 5).get() == 5);
+  CHECK(ran);
+  service.submit([] { return 6; }).get();
+  pool->submit([] {}).get();  // the thread is past the task, and what it left has come
+  CHECK(queue->size() == 1);
+  CHECK(queue->take()->get() == 5);
+  queue->close();
+  service.submit([] { return 7; }).get();
+  CHECK_THROWS_AS(service.take(), creel::Error);
 }
 
 TEST_CASE("completion service: a refused task is not waited for") {

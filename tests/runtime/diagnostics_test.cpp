@@ -1,9 +1,16 @@
+#include <creel/runtime/array_blocking_queue.hpp>
+#include <creel/runtime/count_down_latch.hpp>
+#include <creel/runtime/delay_queue.hpp>
 #include <creel/runtime/diagnostics.hpp>
 #include <creel/runtime/error.hpp>
+#include <creel/runtime/executors.hpp>
+#include <creel/runtime/fork_join_pool.hpp>
+#include <creel/runtime/linked_blocking_queue.hpp>
 #include <creel/runtime/management/attach_client.hpp>
 #include <creel/runtime/management/gauge.hpp>
 #include <creel/runtime/monitor.hpp>
 #include <creel/runtime/thread.hpp>
+#include <creel/runtime/thread_pool_executor.hpp>
 #include <creel/runtime/unique_fd.hpp>
 
 #include <creel_test/eventually.hpp>
@@ -37,6 +44,13 @@ using creel::Diagnostics;
 using creel_test::eventually;
 
 namespace {
+
+struct InAnHour {
+  template <typename T>
+  creel::Deadline operator()(const T&) const {
+    return 1h;
+  }
+};
 
 std::string socket_path(pid_t pid = ::getpid()) { return "/tmp/.java_pid" + std::to_string(pid); }
 
@@ -321,6 +335,66 @@ TEST_CASE("gauges stand among the counters, those of one name added up, and as 0
   }
   CHECK(eventually([&] { return value("creel.queue_depth") == 0; }));
   CHECK_FALSE(value("creel.nothing"));
+}
+
+TEST_CASE("executors and queues with a name show their depth among the counters while they live") {
+  const Diagnostics diagnostics{{.name = "tested", .attach = false}};
+  const auto reads = [](std::string_view name, std::int64_t value) {
+    return eventually([&] {
+      const auto counters = creel::read_counters(::getpid());
+      const auto found = counters.find("creel." + std::string(name));
+      return found != counters.end() && found->second == value;
+    });
+  };
+  {
+    creel::CountDownLatch release{1};
+    creel::ThreadPoolExecutor pool{{.name = "shown"}};
+    pool.submit([] {}).get();
+    for (int i = 0; i < 4; ++i) pool.execute([&] { release.await(); });
+    const auto per_task = creel::executors::new_virtual_thread_per_task_executor("shown-virtual");
+    per_task->execute([&] { release.await(); });
+    creel::ForkJoinPool divides{{.parallelism = 1, .name = "shown-forks"}};
+    divides.execute([&] { release.await(); });
+    divides.execute([&] { release.await(); });
+    creel::LinkedBlockingQueue<int> linked{creel::from_range, std::vector{1, 2, 3}, "shown-linked"};
+    creel::ArrayBlockingQueue<int> array{2, creel::from_range, std::vector{1, 2}, "shown-array"};
+    creel::DelayQueue<std::chrono::seconds, InAnHour> delay{"shown-delay"};
+    delay.put(1s);
+    CHECK(reads("executor.shown.queue", 3));
+    CHECK(reads("executor.shown.active", 1));
+    CHECK(reads("executor.shown.completed", 1));
+    CHECK(reads("executor.shown-virtual.active", 1));
+    CHECK(reads("executor.shown-forks.queue", 1));
+    CHECK(reads("executor.shown-forks.active", 1));
+    CHECK(reads("queue.shown-linked.size", 3));
+    CHECK(reads("queue.shown-array.size", 2));
+    CHECK(reads("queue.shown-delay.size", 1));
+    release.count_down();
+    CHECK(reads("executor.shown.queue", 0));
+    CHECK(reads("executor.shown.completed", 5));
+    CHECK(reads("executor.shown-virtual.completed", 1));
+  }
+  CHECK(reads("executor.shown.completed", 0));
+  CHECK(reads("queue.shown-linked.size", 0));
+}
+
+TEST_CASE("an executor's figures wait for nothing that the executor's own functions may wait for") {
+  const Diagnostics diagnostics{{.name = "tested", .attach = false}};
+  creel::CountDownLatch in_hook{1}, release{1};
+  creel::ThreadPoolExecutor::Options options;
+  options.name = "hooked";
+  options.terminated = [&] {  // under the pool's lock
+    in_hook.count_down();
+    release.await();
+  };
+  creel::ThreadPoolExecutor pool{std::move(options)};
+  const creel::Thread closer = creel::Thread::of_platform().start([&] { pool.shutdown(); });
+  in_hook.await();
+  std::atomic<int> number{0};
+  const creel::Gauge beside{"beside", [&] { return std::int64_t{++number}; }};
+  CHECK(eventually([&] { return number > 2; }));  // the table is written, again and again
+  release.count_down();
+  closer.join();
 }
 
 TEST_CASE("more gauges than the table has room for cost only those that come last") {

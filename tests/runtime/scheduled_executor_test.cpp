@@ -173,6 +173,57 @@ TEST_CASE(
   }
 }
 
+TEST_CASE(
+    "scheduled: what was due before shutdown still runs, only what is delayed is dropped by the policy") {
+  ScheduledThreadPoolExecutor timer{{}};
+  timer.set_execute_existing_delayed_tasks_after_shutdown_policy(false);
+  CountDownLatch started{1}, release{1};
+  timer.execute([&] {
+    started.count_down();
+    release.await();
+  });
+  started.await();
+  auto due = timer.submit([] { return 1; });
+  auto delayed = timer.schedule([] { return 2; }, 1h);
+  timer.shutdown();
+  CHECK_THROWS_AS(delayed.get(20s), creel::CancelledError);
+  release.count_down();
+  CHECK(due.get(20s) == 1);
+  CHECK(timer.await_termination(20s));
+}
+
+TEST_CASE("scheduled: work that comes after shutdown meets the rejection policy, or a handler") {
+  using Rejection = creel::ThreadPoolExecutor::Rejection;
+  for (const Rejection rejection : {Rejection::Discard, Rejection::CallerRuns, Rejection::DiscardOldest}) {
+    ScheduledThreadPoolExecutor timer{{.rejection = rejection}};
+    timer.shutdown();
+    CHECK(timer.schedule([] {}, 0s).is_cancelled());
+  }
+  int rejected = 0;
+  ScheduledThreadPoolExecutor timer{{.on_rejected = [&](creel::Task task, creel::ThreadPoolExecutor&) {
+    ++rejected;
+    task();
+  }}};
+  timer.shutdown();
+  CHECK(timer.schedule([] { return 5; }, 0s).get() == 5);
+  CHECK(timer.schedule_at_fixed_rate([] {}, 0s, 1ms).is_cancelled());
+  CHECK(rejected == 2);
+  timer.pool().set_rejection(Rejection::Abort);
+  CHECK_THROWS_AS(timer.execute([] {}), creel::RejectedError);
+}
+
+TEST_CASE("scheduled: work that is removed from the queue is cancelled") {
+  ScheduledThreadPoolExecutor timer{{}};
+  auto later = timer.schedule([] {}, 1h);
+  auto ticks = timer.schedule_at_fixed_rate([] {}, 1h, 1h);
+  CHECK(timer.pool().remove(later));
+  CHECK_FALSE(timer.pool().remove(later));
+  CHECK(later.is_cancelled());
+  CHECK(timer.pool().remove(ticks));
+  CHECK(ticks.is_cancelled());
+  CHECK(timer.pool().queue().empty());
+}
+
 TEST_CASE("scheduled: shutdown_now gives back what is not due and interrupts what runs") {
   ScheduledThreadPoolExecutor timer{{}};
   CountDownLatch started{1};

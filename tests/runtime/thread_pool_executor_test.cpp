@@ -218,6 +218,107 @@ TEST_CASE("settings of a running pool are read back, and hold from then on") {
   while (pool.counts().threads != 0) Thread::yield();
 }
 
+TEST_CASE("a handler for rejected tasks can be set, asked for and taken off while the pool runs") {
+  using Rejection = ThreadPoolExecutor::Rejection;
+  ThreadPoolExecutor pool{bounded(1, 1, 1)};
+  CHECK(pool.rejection_handler() == nullptr);
+  creel::CountDownLatch release{1};
+  pool.execute([&] { release.await(); });
+  pool.execute([] {});
+  int rejected = 0;
+  pool.set_rejection([&](const creel::Task&, ThreadPoolExecutor& by) {
+    CHECK(&by == &pool);
+    ++rejected;
+  });
+  CHECK(pool.rejection_handler() != nullptr);
+  auto dropped = pool.submit([] {});
+  CHECK(rejected == 1);
+  CHECK(dropped.is_cancelled());
+  pool.set_rejection(Rejection::Abort);
+  CHECK(pool.rejection_handler() == nullptr);
+  CHECK_THROWS_AS(pool.execute([] {}), creel::RejectedError);
+  CHECK(rejected == 1);
+  release.count_down();
+}
+
+TEST_CASE("a keep-alive time that would let core threads go at once, or a negative one, is refused") {
+  CHECK_THROWS_AS(ThreadPoolExecutor({.keep_alive = -1ns}), creel::Error);
+  CHECK_THROWS_AS(ThreadPoolExecutor({.keep_alive = 0ns, .core_may_time_out = true}), creel::Error);
+  ThreadPoolExecutor pool{{.keep_alive = 0ns}};
+  CHECK_THROWS_AS(pool.allow_core_thread_time_out(true), creel::Error);
+  CHECK_FALSE(pool.allows_core_thread_time_out());
+  pool.set_keep_alive_time(1s);
+  pool.allow_core_thread_time_out(true);
+  CHECK_THROWS_AS(pool.set_keep_alive_time(0ns), creel::Error);
+  CHECK_THROWS_AS(pool.set_keep_alive_time(-1ns), creel::Error);
+  CHECK(pool.keep_alive_time() == 1s);
+}
+
+TEST_CASE("a pool tells its threads and tasks as Java's getters do, and gives its factory") {
+  ThreadPoolExecutor pool{{.core_size = 2, .factory = Thread::of_platform().name("made-", 7).factory()}};
+  CHECK(pool.pool_size() == 0);
+  creel::CountDownLatch release{1};
+  for (int i = 0; i < 3; ++i) pool.execute([&] { release.await(); });
+  while (pool.active_count() != 2) Thread::yield();
+  CHECK(pool.pool_size() == 2);
+  CHECK(pool.largest_pool_size() == 2);
+  CHECK(pool.task_count() == 3);
+  CHECK(pool.completed_task_count() == 0);
+  release.count_down();
+  pool.shutdown();
+  CHECK(pool.await_termination(20s));
+  CHECK(pool.pool_size() == 0);
+  CHECK(pool.active_count() == 0);
+  CHECK(pool.largest_pool_size() == 2);
+  CHECK(pool.completed_task_count() == 3);
+  CHECK(pool.task_count() == 3);
+  const Thread made = pool.thread_factory()([] {});
+  CHECK(made.name() == "made-9");
+  made.join();
+}
+
+TEST_CASE("remove takes a submitted task out of the queue, and its future is cancelled") {
+  for (const bool own_queue : {true, false}) {
+    ThreadPoolExecutor pool{own_queue ? ThreadPoolExecutor::Options{} : bounded(1, 1, 8)};
+    creel::CountDownLatch release{1};
+    auto running = pool.submit([&] { release.await(); });
+    while (pool.active_count() != 1) Thread::yield();
+    auto first = pool.submit([] { return 1; });
+    auto second = pool.submit([] { return 2; });
+    CHECK(pool.remove(first));
+    CHECK_FALSE(pool.remove(first));
+    CHECK_FALSE(pool.remove(running));
+    CHECK(first.is_cancelled());
+    CHECK(pool.queue().size() == 1);
+    ThreadPoolExecutor other{{}};
+    CHECK_FALSE(other.remove(second));
+    release.count_down();
+    CHECK(second.get() == 2);
+    CHECK_FALSE(pool.remove(second));
+  }
+}
+
+TEST_CASE("a pool is terminated after its hook, whatever the hook throws; an empty task is refused") {
+  creel::CountDownLatch in_hook{1}, release{1};
+  ThreadPoolExecutor::Options options;
+  options.terminated = [&] {
+    in_hook.count_down();
+    release.await();
+    throw std::runtime_error("hook");
+  };
+  ThreadPoolExecutor pool{std::move(options)};
+  CHECK_THROWS_AS(pool.execute(creel::Task()), creel::Error);
+  pool.submit([] {}).get();
+  const Thread closer = Thread::of_platform().start([&] { pool.shutdown(); });
+  in_hook.await();
+  CHECK_FALSE(pool.is_terminated());
+  CHECK(pool.is_terminating());
+  release.count_down();
+  CHECK(pool.await_termination(20s));
+  CHECK(pool.is_terminated());
+  closer.join();
+}
+
 TEST_CASE("core threads can be started before there is work") {
   ThreadPoolExecutor pool{{.core_size = 3}};
   CHECK(pool.prestart_core_thread());

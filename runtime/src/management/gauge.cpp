@@ -29,14 +29,17 @@ GaugeRegistry& GaugeRegistry::instance() noexcept {
   return *registry;
 }
 
-void GaugeRegistry::add(const Gauge& gauge) {
+void GaugeRegistry::add(Gauge& gauge) {
   const std::lock_guard guard{lock_};
+  gauge.place_ = gauges_.size();
   gauges_.push_back(&gauge);
 }
 
 void GaugeRegistry::remove(const Gauge& gauge) noexcept {
   const std::lock_guard guard{lock_};
-  gauges_.erase(std::find(gauges_.begin(), gauges_.end(), &gauge));
+  gauges_.back()->place_ = gauge.place_;
+  gauges_[gauge.place_] = gauges_.back();
+  gauges_.pop_back();
 }
 
 std::map<std::string, std::int64_t> GaugeRegistry::read() const {

@@ -14,7 +14,7 @@ namespace creel {
 class GaugeRegistry {
  public:
   static GaugeRegistry& instance() noexcept;
-  void add(const Gauge& gauge);
+  void add(Gauge& gauge);
   void remove(const Gauge& gauge) noexcept;
   /// Their values by name, those of one name added up.
   std::map<std::string, std::int64_t> read() const;
@@ -22,7 +22,7 @@ class GaugeRegistry {
  private:
   GaugeRegistry() = default;
   mutable std::mutex lock_;  // also held while gauges are read: see ~Gauge
-  std::vector<const Gauge*> gauges_;
+  std::vector<Gauge*> gauges_;
 };
 
 }  // namespace creel

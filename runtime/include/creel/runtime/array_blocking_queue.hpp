@@ -2,6 +2,7 @@
 
 #include <creel/runtime/blocking_queue.hpp>
 #include <creel/runtime/condition.hpp>
+#include <creel/runtime/detail/queue_gauge.hpp>
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/reentrant_lock.hpp>
 
@@ -25,7 +26,8 @@ class ArrayBlockingQueue final : public BlockingQueue<T> {
       : slots_(capacity),
         lock_(name, fairness),
         not_empty_(lock_, kType, name.empty() ? name : name + ", empty", this),
-        not_full_(lock_, kType, name.empty() ? name : name + ", full", this) {
+        not_full_(lock_, kType, name.empty() ? name : name + ", full", this),
+        gauge_(name, *this) {
     if (capacity == 0) throw Error("the capacity of an ArrayBlockingQueue is 0; it must be at least 1");
   }
 
@@ -127,6 +129,7 @@ class ArrayBlockingQueue final : public BlockingQueue<T> {
   mutable ReentrantLock lock_;
   Condition not_empty_;
   Condition not_full_;
+  const detail::QueueGauge gauge_;
 };
 
 }  // namespace creel

@@ -37,7 +37,8 @@ inline constexpr FromRange from_range{};
 /// Calls that wait honour Deadline and interrupt (InterruptedError, also if the thread was interrupted before
 /// it had to wait); on virtual threads they free the carrier. Calls that need not wait, or may not because
 /// their deadline has passed, leave the interrupt flag alone. Dumps show a waiting thread with the queue's
-/// type, its name and what it lacks: `<0x…> (a creel::ArrayBlockingQueue "jobs, empty")`.
+/// type, its name and what it lacks: `<0x…> (a creel::ArrayBlockingQueue "jobs, empty")`. The size of a queue
+/// with a name, but for a SynchronousQueue's, is a counter, `creel.queue.jobs.size` (see Gauge).
 ///
 /// What Java has for a failure (add, element, remove without an argument) is offer, peek and poll here: an
 /// absence that is expected is an optional or a bool. Elements may be move-only, but for peek and snapshot.

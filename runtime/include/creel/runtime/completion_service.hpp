@@ -4,6 +4,9 @@
 #include <creel/runtime/detail/arrival_queue.hpp>
 #include <creel/runtime/executor.hpp>
 
+#include <concepts>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -25,6 +28,10 @@ class ExecutorCompletionService {
  public:
   /// `executor` must live as long as tasks are submitted.
   explicit ExecutorCompletionService(ExecutorRef executor) : executor_(std::move(executor)) {}
+  /// The futures go through `queue`, which others may read too. What ends while it is full or closed does not
+  /// get there.
+  ExecutorCompletionService(ExecutorRef executor, std::shared_ptr<BlockingQueue<Future<T>>> queue)
+      : executor_(std::move(executor)), ended_(std::move(queue)) {}
 
   /// Throws RejectedError if the executor does.
   template <typename Function>
@@ -37,8 +44,22 @@ class ExecutorCompletionService {
     return future;
   }
 
-  /// Waits for the next one that has ended. Throws InterruptedError.
-  Future<T> take() { return *ended_.queue().take(); }
+  /// Runs `function()`; the Future has `value` once it has returned.
+  template <typename Function, typename Value>
+  Future<T> submit(Function&& function, Value&& value) requires std::convertible_to<Value, T> {
+    return submit([function = std::decay_t<Function>(std::forward<Function>(function)),
+                   value = T(std::forward<Value>(value))]() mutable -> T {
+      std::invoke(function);
+      return std::move(value);
+    });
+  }
+
+  /// Waits for the next one that has ended. Throws InterruptedError; Error if the queue is the user's, and
+  /// was closed.
+  Future<T> take() {
+    if (std::optional<Future<T>> next = ended_.queue().take()) return *std::move(next);
+    throw Error("take() from a completion service whose queue is closed");
+  }
   /// The next one that has ended before `deadline` (by default: now); nullopt if none has. Throws
   /// InterruptedError.
   std::optional<Future<T>> poll(Deadline deadline = Deadline::now()) { return ended_.queue().poll(deadline); }

@@ -3,6 +3,7 @@
 #include <creel/runtime/blocking_queue.hpp>
 #include <creel/runtime/condition.hpp>
 #include <creel/runtime/detail/extract_matching.hpp>
+#include <creel/runtime/detail/queue_gauge.hpp>
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/reentrant_lock.hpp>
 
@@ -62,7 +63,8 @@ class DelayQueue final : public BlockingQueue<T> {
       : projection_(std::move(projection)),
         lock_(name),
         leading_(lock_, kType, name.empty() ? name : name + ", none due", this),
-        following_(lock_, kType, name.empty() ? name : name + ", none due", this) {}
+        following_(lock_, kType, name.empty() ? name : name + ", none due", this),
+        gauge_(name, *this) {}
 
   /// Begins with `elements`.
   template <std::ranges::input_range Range>
@@ -190,6 +192,7 @@ class DelayQueue final : public BlockingQueue<T> {
   mutable ReentrantLock lock_;
   Condition leading_;
   Condition following_;
+  const detail::QueueGauge gauge_;
 };
 
 }  // namespace creel

@@ -8,7 +8,8 @@
 #include <memory>
 #include <string>
 
-/// java.util.concurrent.Executors. A factory left empty gives platform threads named after the pool.
+/// java.util.concurrent.Executors. A factory left empty gives platform threads named after the pool. To give
+/// a pool a name, and more, make a ThreadPoolExecutor, ScheduledThreadPoolExecutor or ForkJoinPool.
 namespace creel::executors {
 
 /// A pool of `threads` threads over an unbounded queue, named by `factory` ("pool-N-0" … if there is none).
@@ -26,7 +27,8 @@ std::unique_ptr<ScheduledExecutorService> new_scheduled_thread_pool(std::size_t 
                                                                     ThreadFactory factory = {});
 std::unique_ptr<ScheduledExecutorService> new_single_thread_scheduled_executor(ThreadFactory factory = {});
 
-/// A new virtual thread for each task. `name` stands in dumps over its threads.
+/// A new virtual thread for each task. `name` stands in dumps over its threads, and in the counters
+/// `creel.executor.<name>.active` and `.completed`.
 std::unique_ptr<ExecutorService> new_virtual_thread_per_task_executor(std::string name = "virtual-per-task");
 
 /// A new thread from `factory` for each task.

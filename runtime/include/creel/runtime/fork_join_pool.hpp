@@ -14,6 +14,10 @@
 
 namespace creel {
 
+namespace detail {
+class ExecutorGauges;
+}
+
 /// A long wait that a worker announces to its pool, which lets another thread work meanwhile;
 /// java.util.concurrent.ForkJoinPool.ManagedBlocker.
 class ManagedBlocker {
@@ -35,6 +39,8 @@ class ManagedBlocker {
 /// take it, or by RecursiveTask objects (fork_join_task.hpp). A worker that waits for a fork runs others
 /// meanwhile; threads from outside, platform or virtual, wait parked. Workers are daemon platform threads,
 /// started as they are needed.
+///
+/// A pool with a name shows `creel.executor.<name>.queue` and `.active` among the process's counters (Gauge).
 ///
 /// Memory effects: what a thread did before it forked or submitted happens before the work; what the work did
 /// happens before its join or get() returns. Order: a worker takes its own forks last in, first out (with
@@ -143,6 +149,7 @@ class ForkJoinPool final : public ExecutorService {
 
   const bool is_common_;
   std::shared_ptr<detail::ForkJoinState> state_;  // the workers hold it too
+  std::unique_ptr<detail::ExecutorGauges> gauges_;
 };
 
 template <typename Function>

@@ -2,6 +2,7 @@
 
 #include <creel/runtime/blocking_deque.hpp>
 #include <creel/runtime/condition.hpp>
+#include <creel/runtime/detail/queue_gauge.hpp>
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/reentrant_lock.hpp>
 
@@ -30,7 +31,8 @@ class LinkedBlockingDeque final : public BlockingDeque<T> {
       : capacity_(capacity),
         lock_(name),
         not_empty_(lock_, kType, name.empty() ? name : name + ", empty", this),
-        not_full_(lock_, kType, name.empty() ? name : name + ", full", this) {
+        not_full_(lock_, kType, name.empty() ? name : name + ", full", this),
+        gauge_(name, *this) {
     if (capacity == 0) throw Error("the capacity of a LinkedBlockingDeque is 0; it must be at least 1");
   }
 
@@ -150,6 +152,7 @@ class LinkedBlockingDeque final : public BlockingDeque<T> {
   mutable ReentrantLock lock_;
   Condition not_empty_;
   Condition not_full_;
+  const detail::QueueGauge gauge_;
 };
 
 }  // namespace creel

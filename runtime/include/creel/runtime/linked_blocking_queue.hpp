@@ -2,6 +2,7 @@
 
 #include <creel/runtime/blocking_queue.hpp>
 #include <creel/runtime/condition.hpp>
+#include <creel/runtime/detail/queue_gauge.hpp>
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/reentrant_lock.hpp>
 
@@ -32,7 +33,8 @@ class LinkedBlockingQueue final : public BlockingQueue<T> {
         put_lock_(name),
         take_lock_(name),
         not_empty_(take_lock_, kType, name.empty() ? name : name + ", empty", this),
-        not_full_(put_lock_, kType, name.empty() ? name : name + ", full", this) {
+        not_full_(put_lock_, kType, name.empty() ? name : name + ", full", this),
+        gauge_(name, *this) {
     if (capacity == 0) throw Error("the capacity of a LinkedBlockingQueue is 0; it must be at least 1");
   }
 
@@ -157,6 +159,7 @@ class LinkedBlockingQueue final : public BlockingQueue<T> {
   mutable ReentrantLock take_lock_;
   Condition not_empty_;
   Condition not_full_;
+  const detail::QueueGauge gauge_;
 };
 
 }  // namespace creel

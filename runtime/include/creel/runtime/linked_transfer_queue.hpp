@@ -1,6 +1,7 @@
 #pragma once
 
 #include <creel/runtime/detail/hand_off.hpp>
+#include <creel/runtime/detail/queue_gauge.hpp>
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/transfer_queue.hpp>
 
@@ -29,7 +30,7 @@ class LinkedTransferQueue final : public TransferQueue<T> {
  public:
   /// The name stands in dumps; it may be empty.
   explicit LinkedTransferQueue(std::string name = {})
-      : hand_off_("creel::LinkedTransferQueue", name, HandOff::Order::Fifo) {}
+      : hand_off_("creel::LinkedTransferQueue", name, HandOff::Order::Fifo), gauge_(name, *this) {}
 
   /// Begins with `elements`.
   template <std::ranges::input_range Range>
@@ -70,6 +71,7 @@ class LinkedTransferQueue final : public TransferQueue<T> {
  private:
   using HandOff = detail::HandOff<T>;
   HandOff hand_off_;
+  const detail::QueueGauge gauge_;
 };
 
 }  // namespace creel

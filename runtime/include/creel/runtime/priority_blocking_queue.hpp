@@ -3,6 +3,7 @@
 #include <creel/runtime/blocking_queue.hpp>
 #include <creel/runtime/condition.hpp>
 #include <creel/runtime/detail/extract_matching.hpp>
+#include <creel/runtime/detail/queue_gauge.hpp>
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/reentrant_lock.hpp>
 
@@ -37,7 +38,8 @@ class PriorityBlockingQueue final : public BlockingQueue<T> {
   explicit PriorityBlockingQueue(std::string name = {}, Compare compare = {})
       : compare_(std::move(compare)),
         lock_(name),
-        not_empty_(lock_, kType, name.empty() ? name : name + ", empty", this) {}
+        not_empty_(lock_, kType, name.empty() ? name : name + ", empty", this),
+        gauge_(name, *this) {}
 
   /// Begins with `elements`.
   template <std::ranges::input_range Range>
@@ -119,6 +121,7 @@ class PriorityBlockingQueue final : public BlockingQueue<T> {
   std::atomic<bool> closed_{false};    // the same
   mutable ReentrantLock lock_;
   Condition not_empty_;
+  const detail::QueueGauge gauge_;
 };
 
 }  // namespace creel

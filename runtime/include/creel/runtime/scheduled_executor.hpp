@@ -183,6 +183,9 @@ class ScheduledThreadPoolExecutor final : public ScheduledExecutorService {
     std::size_t core_size = 1;  ///< 0: a thread comes with work and goes after a minute without
     ThreadFactory factory{};    ///< null: platform threads named after the pool
     std::string name{};         ///< empty: "pool-N"
+    /// What happens to work that comes after shutdown: only Abort throws, every other drops it.
+    ThreadPoolExecutor::Rejection rejection = ThreadPoolExecutor::Rejection::Abort;
+    ThreadPoolExecutor::RejectionHandler on_rejected{};  ///< not null: in place of `rejection`
   };
   explicit ScheduledThreadPoolExecutor(Options options);
   /// Shuts down as shutdown() does, and waits for what still runs after it: delayed work may let it wait
@@ -206,7 +209,8 @@ class ScheduledThreadPoolExecutor final : public ScheduledExecutorService {
   void set_remove_on_cancel_policy(bool on) noexcept;
   bool removes_on_cancel() const noexcept;
 
-  /// The pool under it: sizes, counts, its queue.
+  /// The pool under it: sizes, counts, its queue, remove(), what it does with rejected work. Its queue is
+  /// without a bound, so that only its core size matters.
   ThreadPoolExecutor& pool() noexcept { return pool_; }
 
  protected:

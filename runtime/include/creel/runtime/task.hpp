@@ -10,6 +10,10 @@
 
 namespace creel {
 
+namespace detail {
+class FutureCore;
+}
+
 /// Work to be done once: a move-only `void()`. Callables of up to three pointers lie inside, without an
 /// allocation. (std::function must be copyable and would put every shared_ptr on the heap.)
 class Task {
@@ -44,9 +48,10 @@ class Task {
   void operator()() { operations_->call(storage_); }
 
   /// Whether running it would do nothing, since the future of this submitted task has ended already.
-  bool is_cancelled() const noexcept {
-    return operations_ != nullptr && operations_->is_cancelled != nullptr &&
-           operations_->is_cancelled(storage_);
+  bool is_cancelled() const noexcept;
+  /// For the runtime's own parts: what it completes, if it was submitted.
+  const detail::FutureCore* future() const noexcept {
+    return operations_ != nullptr && operations_->future != nullptr ? operations_->future(storage_) : nullptr;
   }
 
   void reset() noexcept {
@@ -58,7 +63,7 @@ class Task {
     void (*call)(void*);
     void (*move)(void* from, void* to) noexcept;  // leaves nothing in `from`
     void (*destroy)(void*) noexcept;
-    bool (*is_cancelled)(const void*) noexcept;  // null: it cannot be
+    const detail::FutureCore* (*future)(const void*) noexcept;  // null: it has none
   };
   static constexpr std::size_t kInsideBytes = 3 * sizeof(void*);
 
@@ -77,9 +82,12 @@ class Task {
     }
   }
   template <typename Stored>
-  static constexpr auto cancelled_test() noexcept -> bool (*)(const void*) noexcept {
-    if constexpr (requires(const Stored& stored) { stored.is_cancelled(); }) {
-      return [](const void* at) noexcept -> bool { return stored_in<Stored>(at).is_cancelled(); };
+  static constexpr auto future_of() noexcept -> const detail::FutureCore* (*)(const void*) noexcept {
+    if constexpr (requires(const Stored& stored) {
+                    { stored.future() } -> std::convertible_to<const detail::FutureCore*>;
+                  }) {
+      return
+          [](const void* at) noexcept -> const detail::FutureCore* { return stored_in<Stored>(at).future(); };
     } else {
       return nullptr;
     }
@@ -92,13 +100,13 @@ class Task {
                                         std::destroy_at(static_cast<Stored*>(from));
                                       },
                                       [](void* at) noexcept { std::destroy_at(static_cast<Stored*>(at)); },
-                                      cancelled_test<Stored>()};
+                                      future_of<Stored>()};
 
   template <typename Stored>
   static constexpr Operations kOutside{
       [](void* at) { std::invoke(**static_cast<Stored**>(at)); },
       [](void* from, void* to) noexcept { ::new (to) Stored*(*static_cast<Stored**>(from)); },
-      [](void* at) noexcept { delete *static_cast<Stored**>(at); }, cancelled_test<Stored>()};
+      [](void* at) noexcept { delete *static_cast<Stored**>(at); }, future_of<Stored>()};
 
   void take(Task& other) noexcept {
     operations_ = std::exchange(other.operations_, nullptr);

@@ -23,6 +23,9 @@ namespace creel {
 ///     creel::ThreadPoolExecutor pool{{.core_size = 4, .name = "decode"}};
 ///     auto image = pool.submit([&] { return decode(bytes); });
 ///
+/// A pool that was given a name shows its figures beside the process's others (`jcmd PID PerfCounter.print`):
+/// `creel.executor.decode.queue`, `.active` and `.completed`.
+///
 /// Any thread may call anything at any time. A worker is interrupted by cancel() of the Future it works on
 /// and by shutdown_now() only; an interrupt that one task leaves behind does not reach the next.
 class ThreadPoolExecutor final : public ExecutorService {
@@ -34,6 +37,10 @@ class ThreadPoolExecutor final : public ExecutorService {
     Discard,        ///< it is dropped
     DiscardOldest,  ///< the oldest one in the queue is dropped for it; after shutdown it is dropped itself
   };
+
+  /// Gets rejected tasks in place of a Rejection: runs, keeps or drops them; may throw what execute() then
+  /// throws.
+  using RejectionHandler = std::function<void(Task, ThreadPoolExecutor&)>;
 
   struct Options {
     std::size_t core_size = 1;
@@ -52,18 +59,20 @@ class ThreadPoolExecutor final : public ExecutorService {
     /// failure is in its Future.
     std::function<void(const Task&)> before_execute{};
     std::function<void(const Task&, std::exception_ptr)> after_execute{};
-    std::function<void()> terminated{};  ///< once, by the last thread
-    /// Gets rejected tasks in place of `rejection`. May throw.
-    std::function<void(Task, ThreadPoolExecutor&)> on_rejected{};
+    std::function<void()> terminated{};  ///< once, by the last thread, before is_terminated()
+    RejectionHandler on_rejected{};      ///< not null: in place of `rejection`
   };
 
-  /// Throws Error if the sizes contradict each other. Starts no thread yet.
+  /// Throws Error if the sizes contradict each other, or if core threads time out at once. Starts no thread
+  /// yet.
   explicit ThreadPoolExecutor(Options options);
   /// Shuts down and waits for the tasks, not to be interrupted. Not on a thread of the pool itself.
   ~ThreadPoolExecutor() override;
   ThreadPoolExecutor(const ThreadPoolExecutor&) = delete;
   ThreadPoolExecutor& operator=(const ThreadPoolExecutor&) = delete;
 
+  /// See RejectedError and Options::rejection for what it does with a task that it cannot take. Throws Error
+  /// if the task is empty, or if there is no thread at all and the system gives none.
   void execute(Task task) override;
   void shutdown() override;
   std::vector<Task> shutdown_now() override;
@@ -85,14 +94,22 @@ class ThreadPoolExecutor final : public ExecutorService {
   /// Throws Error if it would be 0 or below the core.
   void set_maximum_pool_size(std::size_t size);
   std::size_t maximum_pool_size() const noexcept;
+  /// Throws Error if it is negative, or 0 while core threads time out.
   void set_keep_alive_time(std::chrono::nanoseconds time);
   std::chrono::nanoseconds keep_alive_time() const noexcept;
+  /// Throws Error if the keep-alive time is 0.
   void allow_core_thread_time_out(bool on);
   bool allows_core_thread_time_out() const noexcept;
-  void set_rejection(Rejection rejection) noexcept;
+  /// Also ends the service of a handler of one's own.
+  void set_rejection(Rejection rejection);
+  /// Null: back to rejection().
+  void set_rejection(RejectionHandler handler);
   Rejection rejection() const noexcept;
-  /// For threads from now on; null: as in Options.
+  /// Null if there is none and rejection() says what happens.
+  RejectionHandler rejection_handler() const;
+  /// For threads from now on; null: platform threads named after the pool.
   void set_thread_factory(ThreadFactory factory);
+  ThreadFactory thread_factory() const;
   const std::string& name() const noexcept;
 
   /// The tasks that wait: to look at, and for monitoring. What is taken out does not run.
@@ -100,8 +117,24 @@ class ThreadPoolExecutor final : public ExecutorService {
   /// Drops the submitted tasks in the queue whose futures were cancelled; returns how many. Without it they
   /// stay until a thread comes to them.
   std::size_t purge();
+  /// Takes the task of `future` out of the queue and cancels the future; false if the task is not in the
+  /// queue (it runs, has ended, or is another executor's).
+  template <typename T>
+  bool remove(const Future<T>& future) {
+    return remove_task_of(future.shared_state().get());
+  }
 
-  /// Threads now, and those that run a task, and the most there were; tasks that have ended, and that wait.
+  /// For monitoring, as Java's getters of these names. Threads now, those of them that run a task, and the
+  /// most there have been at a time; tasks that have ended, and those with what runs and what waits.
+  std::size_t pool_size() const { return counts().threads; }
+  std::size_t active_count() const { return counts().active; }
+  std::size_t largest_pool_size() const { return counts().largest; }
+  std::uint64_t completed_task_count() const { return counts().completed; }
+  std::uint64_t task_count() const {
+    const Counts now = counts();
+    return now.completed + now.active + now.queued;
+  }
+  /// All of these at about one moment.
   struct Counts {
     std::size_t threads = 0, active = 0, largest = 0, queued = 0;
     std::uint64_t completed = 0;
@@ -111,6 +144,8 @@ class ThreadPoolExecutor final : public ExecutorService {
  private:
   friend class ScheduledThreadPoolExecutor;
   void ensure_worker();
+  void reject(Task task);
+  bool remove_task_of(const detail::FutureCore* future);
 
   class State;
   std::shared_ptr<State> state_;  // the threads hold it too

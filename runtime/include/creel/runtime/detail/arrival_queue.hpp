@@ -12,9 +12,10 @@ namespace creel::detail {
 template <typename T>
 class ArrivalQueue {
  public:
-  using Queue = LinkedBlockingQueue<Future<T>>;
+  using Queue = BlockingQueue<Future<T>>;
 
-  ArrivalQueue() : queue_(std::make_shared<Queue>()) {}
+  explicit ArrivalQueue(std::shared_ptr<Queue> queue = std::make_shared<LinkedBlockingQueue<Future<T>>>())
+      : queue_(std::move(queue)) {}
   /// `future` enters the queue when it has ended. Whoever ends it puts it there, so that the queue may be
   /// given up before.
   void expect(const Future<T>& future) {
@@ -27,7 +28,8 @@ class ArrivalQueue {
   struct Arrival final : FutureCore {
     explicit Arrival(std::shared_ptr<Queue> ended) : queue(std::move(ended)) {}
     void source_ended(FutureCore& source, DependentLink&, Completions&) noexcept override {
-      queue->put(Future<T>(HandleRef<FutureState<T>>(static_cast<FutureState<T>*>(&source))));
+      // A user's queue may be full or closed: then nobody gets it from there.
+      queue->offer(Future<T>(HandleRef<FutureState<T>>(static_cast<FutureState<T>*>(&source))));
     }
     DependentLink link;
     std::shared_ptr<Queue> queue;

@@ -117,7 +117,7 @@ class AsyncStage : public FutureState<R> {
       if (stage) stage->dropped();
     }
     void operator()() noexcept { WorkRef<AsyncStage>(std::move(stage))->run_now(); }
-    bool is_cancelled() const noexcept { return stage && stage->is_done(); }
+    const FutureCore* future() const noexcept { return stage.get(); }
     WorkRef<AsyncStage> stage;
   };
   // While execute() has not returned, only run_async() knows whether this is a refusal.

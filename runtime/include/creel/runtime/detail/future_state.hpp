@@ -327,7 +327,7 @@ class FutureTaskRun {
     const WorkRef<AnyFutureTask> task = std::move(task_);
     task->run();
   }
-  bool is_cancelled() const noexcept { return task_ && task_->is_done(); }
+  const FutureCore* future() const noexcept { return task_.get(); }
 
  private:
   WorkRef<AnyFutureTask> task_;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -27,6 +28,7 @@ class Gauge {
   friend class GaugeRegistry;
   std::string name_;
   std::function<std::int64_t()> read_;
+  std::size_t place_ = 0;  // in the registry; under its lock
 };
 
 }  // namespace creel
