@@ -1,4 +1,4 @@
-#include "process_wide.hpp"
+#include "delayer.hpp"
 
 #include <creel/runtime/completable_future.hpp>
 #include <creel/runtime/scheduled_executor.hpp>
@@ -6,21 +6,6 @@
 namespace creel {
 namespace detail {
 namespace {
-
-// One daemon thread for all time-outs and delays; it only completes futures and hands tasks over.
-struct MakeDelayer {
-  ScheduledThreadPoolExecutor* operator()() const {
-    auto* delayer = new ScheduledThreadPoolExecutor(
-        {.core_size = 1,
-         .factory = Thread::of_platform().name("completable-future-delayer").daemon().factory(),
-         .name = "completable-future-delayer"});
-    delayer->set_remove_on_cancel_policy(true);
-    return delayer;
-  }
-};
-ScheduledThreadPoolExecutor& delayer() {
-  return ProcessWide<ScheduledThreadPoolExecutor, MakeDelayer>::get();
-}
 
 /// Takes a time-out back when the future that it is for has ended.
 class TimeoutEnd final : public FutureCore {

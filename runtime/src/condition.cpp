@@ -25,12 +25,15 @@ constexpr detail::ConditionLock::Operations kOfLockCore{
 
 }  // namespace
 
-Condition::Condition(ReentrantLock& lock, const char* type, std::string name, const void* owner)
-    : lock_{&lock.core_, &kOfLockCore}, type_(type), owner_(owner), name_(std::move(name)) {}
+Condition::Condition(ReentrantLock& lock, const char* type, std::string name, const void* owner,
+                     const WakerSet* wakers)
+    : lock_{&lock.core_, &kOfLockCore}, type_(type), owner_(owner), wakers_(wakers), name_(std::move(name)) {}
 
 WaitOutcome Condition::wait(Deadline deadline, Interruptible interruptible) {
-  const Blocker blocker{owner_ != nullptr ? owner_ : this, type_, name_.empty() ? nullptr : name_.c_str(),
-                        nullptr, WaitKind::Parking};
+  const Blocker blocker{.object = owner_ != nullptr ? owner_ : this,
+                        .type = type_,
+                        .name = name_.empty() ? nullptr : name_.c_str(),
+                        .wakers = wakers_};
   return lock_.operations->wait(lock_.lock, waiters_, blocker, deadline, interruptible);
 }
 

@@ -24,10 +24,11 @@ bool met_while_spinning(const HandOffNode& node, const ThreadRecord& self) noexc
 
 }  // namespace
 
-HandOffCore::HandOffCore(const char* type, const std::string& name, Order order)
+HandOffCore::HandOffCore(const char* type, const std::string& name, Order order, const WakerSet* users)
     : lock_(name),
       type_(type),
       order_(order),
+      users_(users),
       no_giver_(lacks(name, ", empty")),
       no_taker_(lacks(name, ", no taker")) {}
 
@@ -68,7 +69,8 @@ void HandOffCore::finish(HandOffNode& node) noexcept {
 HandOffCore::Outcome HandOffCore::wait(HandOffNode& node, const void* queue, Deadline deadline) {
   ThreadRecord& self = current_record();
   const std::string& lack = node.is_data ? no_taker_ : no_giver_;
-  const Blocker blocker{queue, type_, lack.empty() ? nullptr : lack.c_str(), nullptr, WaitKind::Parking};
+  const Blocker blocker{
+      .object = queue, .type = type_, .name = lack.empty() ? nullptr : lack.c_str(), .wakers = users_};
   met_while_spinning(node, self);
   for (;;) {
     const HandOffNode::State state = node.state.load(std::memory_order_acquire);

@@ -1,4 +1,5 @@
 #include "container_scope.hpp"
+#include "delayer.hpp"
 #include "scope_exit.hpp"
 #include "thread_body.hpp"
 #include "thread_record.hpp"
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <array>
+#include <new>
 #include <utility>
 
 namespace creel {
@@ -22,8 +24,7 @@ std::string_view to_string(SubtaskState state) noexcept {
 }
 
 FailedError::FailedError(std::exception_ptr cause, std::source_location where)
-    : Error("a creel::TaskScope failed: " + detail::describe_exception(cause),
-            ErrorCode::Failed, where),
+    : Error("a creel::TaskScope failed: " + detail::describe_exception(cause), ErrorCode::Failed, where),
       cause_(std::move(cause)) {}
 
 namespace joiners {
@@ -154,7 +155,7 @@ void TaskScopeCore::check_fork() {
         "fork() in" + quoted_name() +
         " where other scoped values are bound than where it was opened; open it inside where(…).run(…)");
   phase_.store(Phase::Forked, std::memory_order_relaxed);
-  if (options_.deadline.expired()) time_out();
+  if (options_.deadline.expired()) cancel(true);
 }
 
 void TaskScopeCore::start(std::shared_ptr<SubtaskCore> subtask) {
@@ -163,15 +164,54 @@ void TaskScopeCore::start(std::shared_ptr<SubtaskCore> subtask) {
     return;
   }
   running_.fetch_add(1, std::memory_order_relaxed);
+  {
+    const std::lock_guard guard{lock_};
+    ++entering_;
+  }
   try {
+    start_timer();
     const ThreadFactory& factory = options_.factory ? options_.factory : virtual_threads();
     const ContainerScope scope{*container_};
     if (!factory(
             [scope_core = shared_from_this(), subtask = std::move(subtask)] { scope_core->run(*subtask); }))
       throw RejectedError("the thread factory of" + quoted_name() + " made no thread");
   } catch (...) {
+    {
+      const std::lock_guard guard{lock_};
+      --entering_;
+    }
     end_one();
     throw;
+  }
+}
+
+// With the first subtask: before there is nothing to interrupt. The owner may be anywhere when it fires.
+void TaskScopeCore::start_timer() {
+  if (timer_ || options_.deadline.is_never()) return;
+  timer_ = delayer().schedule(
+      [self = weak_from_this()] {
+        const std::shared_ptr<TaskScopeCore> scope = self.lock();
+        if (scope != nullptr && scope->phase_.load(std::memory_order_relaxed) < Phase::Joined)
+          scope->cancel(true);
+      },
+      options_.deadline);
+}
+
+// The owner is going to wait for the subtasks.
+void TaskScopeCore::await_subtasks_known() noexcept {
+  const std::lock_guard guard{lock_};
+  is_awaited_ = true;
+  if (entering_ == 0) declare_subtasks();
+}
+
+// Under lock_. Any of them may end the wait, by cancelling, but nobody who is not among them.
+void TaskScopeCore::declare_subtasks() noexcept {
+  try {
+    std::vector<std::uint64_t> ids;
+    for (const SubtaskCore* subtask = first_; subtask != nullptr; subtask = subtask->next_)
+      ids.push_back(subtask->thread_->id);
+    subtasks_.assign(std::move(ids));
+  } catch (const std::bad_alloc&) {  // then the search says nothing of this wait
   }
 }
 
@@ -201,11 +241,13 @@ bool TaskScopeCore::enter(SubtaskCore& subtask) {
   ThreadRecord& self = current_record();
   self.scoped_values.store(bindings_, std::memory_order_release);
   const std::lock_guard guard{lock_};
+  --entering_;
   if (is_cancelled()) return false;
   subtask.thread_ = &self;
   subtask.next_ = first_;
   if (first_ != nullptr) first_->previous_ = &subtask;
   first_ = &subtask;
+  if (is_awaited_ && entering_ == 0) declare_subtasks();
   return true;
 }
 
@@ -237,10 +279,12 @@ void TaskScopeCore::end_one() noexcept {
   if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) ended_.change_and_wake_all([] {});
 }
 
-void TaskScopeCore::cancel() noexcept {
+void TaskScopeCore::cancel(bool by_deadline) noexcept {
   {
     const std::lock_guard guard{lock_};  // a subtask that enters sees it, or stands in the list
-    if (is_cancelled_.exchange(true, std::memory_order_acq_rel)) return;
+    if (is_cancelled()) return;
+    is_timed_out_.store(by_deadline, std::memory_order_relaxed);
+    is_cancelled_.store(true, std::memory_order_release);
   }
   const ThreadRecord& self = current_record();
   for (bool more = true; more;) {
@@ -262,9 +306,15 @@ void TaskScopeCore::cancel() noexcept {
   ended_.change_and_wake_all([] {});
 }
 
-void TaskScopeCore::time_out() noexcept {
-  is_timed_out_ = is_timed_out_ || !is_cancelled();
-  cancel();
+void TaskScopeCore::stop_timer() noexcept {
+  if (timer_) timer_.cancel(false);
+}
+
+Blocker TaskScopeCore::blocker_of_owner() const noexcept {
+  return {.object = this,
+          .type = "creel::TaskScope",
+          .name = options_.name.empty() ? nullptr : options_.name.c_str(),
+          .wakers = &subtasks_};
 }
 
 void TaskScopeCore::join() {
@@ -274,22 +324,27 @@ void TaskScopeCore::join() {
   phase_.store(Phase::JoinBegun, std::memory_order_relaxed);
   WaitOutcome outcome = WaitOutcome::Interrupted;
   if (!owner_.take_interrupt()) {
-    const Blocker blocker{this, "creel::TaskScope", options_.name.empty() ? nullptr : options_.name.c_str()};
+    await_subtasks_known();
+    const Blocker blocker = blocker_of_owner();
     outcome = ended_.await(blocker, options_.deadline, Interruptible::Yes, WaitQueue::Order::Any, [this] {
       return running_.load(std::memory_order_acquire) == 0 || is_cancelled();
     });
   }
   if (outcome == WaitOutcome::Interrupted)
     throw InterruptedError("interrupted while joining" + quoted_name());
-  if (outcome == WaitOutcome::TimedOut) time_out();
-  if (is_timed_out_) throw TimeoutError("the subtasks of" + quoted_name() + " had not ended at its deadline");
+  if (outcome == WaitOutcome::TimedOut) cancel(true);
+  if (is_timed_out_.load(std::memory_order_relaxed))
+    throw TimeoutError("the subtasks of" + quoted_name() + " had not ended at its deadline");
   phase_.store(Phase::Joined, std::memory_order_relaxed);
+  stop_timer();
 }
 
 void TaskScopeCore::close_this() noexcept {
+  stop_timer();
   if (running_.load(std::memory_order_acquire) != 0) {
+    if (!is_cancelled()) await_subtasks_known();  // cancelling empties the list
     cancel();
-    const Blocker blocker{this, "creel::TaskScope", options_.name.empty() ? nullptr : options_.name.c_str()};
+    const Blocker blocker = blocker_of_owner();
     ended_.await(blocker, Deadline::never(), Interruptible::No, WaitQueue::Order::Any,
                  [this] { return running_.load(std::memory_order_acquire) == 0; });
   }

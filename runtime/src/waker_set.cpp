@@ -9,6 +9,10 @@ void WakerSet::assign(std::span<const Thread> threads) {
   std::vector<std::uint64_t> ids;
   ids.reserve(threads.size());
   for (const Thread& thread : threads) ids.push_back(thread.id());
+  assign(std::move(ids));
+}
+
+void WakerSet::assign(std::vector<std::uint64_t> ids) {
   const std::lock_guard guard{changing_};
   const std::uint64_t version = view_.version.load(std::memory_order_relaxed);
   view_.version.store(version + 1, std::memory_order_relaxed);

@@ -1,12 +1,19 @@
 #include "deadlock_search.hpp"
 
+#include <creel/runtime/array_blocking_queue.hpp>
+#include <creel/runtime/count_down_latch.hpp>
 #include <creel/runtime/deadlock.hpp>
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/executors.hpp>
 #include <creel/runtime/future.hpp>
+#include <creel/runtime/linked_blocking_queue.hpp>
+#include <creel/runtime/linked_transfer_queue.hpp>
 #include <creel/runtime/lock_support.hpp>
 #include <creel/runtime/monitor.hpp>
+#include <creel/runtime/priority_blocking_queue.hpp>
 #include <creel/runtime/reentrant_lock.hpp>
+#include <creel/runtime/synchronous_queue.hpp>
+#include <creel/runtime/task_scope.hpp>
 #include <creel/runtime/thread.hpp>
 #include <creel/runtime/waker_set.hpp>
 
@@ -326,6 +333,100 @@ TEST_CASE("a deadlock through a queue is found when its users are declared, and 
   first.join();
   second.join();
   CHECK(creel::find_deadlocks().empty());
+}
+
+TEST_CASE("a deadlock through a creel queue is found when it says who uses it") {
+  const auto check = [](auto& queue, bool full, const std::string& type, const std::string& lack) {
+    creel::ReentrantLock lock{"state"};
+    creel::CountDownLatch holds{1};
+    const Thread waiter = Thread::of_platform().name("waiter").start([&] {
+      const std::scoped_lock holding{lock};
+      holds.count_down();
+      until_interrupted([&] {
+        if (full) {
+          queue.put(2);
+        } else {
+          queue.take();
+        }
+      });
+    });
+    holds.await();
+    const Thread other = Thread::of_virtual().name("other").start([&] {
+      const std::scoped_lock wanted{lock};
+      queue.close();
+    });
+    REQUIRE(eventually(
+        [&] { return waiter.state() == ThreadState::Waiting && other.state() == ThreadState::Waiting; }));
+    CHECK(creel::find_deadlocks().empty());
+    queue.used_by(std::array{waiter, other});
+    const creel::Deadlock found = await_deadlock();
+    CHECK(names(found) == std::set<std::string>{"other", "waiter"});
+    CHECK(thread_of(found, "waiter").lock.type == type);
+    CHECK(thread_of(found, "waiter").lock.name == lack);
+    queue.used_by(std::array{waiter, other, Thread::current()});
+    CHECK(creel::find_deadlocks().empty());
+    waiter.interrupt();
+    waiter.join();
+    other.join();
+  };
+  creel::ArrayBlockingQueue<int> array{1, creel::from_range, std::array{1}, "jobs"};
+  check(array, true, "creel::ArrayBlockingQueue", "jobs, full");
+  creel::LinkedBlockingQueue<int> linked{8, "jobs"};
+  check(linked, false, "creel::LinkedBlockingQueue", "jobs, empty");
+  creel::PriorityBlockingQueue<int> priority{"jobs"};
+  check(priority, false, "creel::PriorityBlockingQueue", "jobs, empty");
+  creel::SynchronousQueue<int> door{"door"};
+  check(door, true, "creel::SynchronousQueue", "door, no taker");
+  creel::LinkedTransferQueue<int> transfers{"jobs"};
+  check(transfers, false, "creel::LinkedTransferQueue", "jobs, empty");
+}
+
+TEST_CASE(
+    "a deadlock between a scope's owner and a subtask is found, once no other subtask can end the wait") {
+  for (Thread::Builder builder : {Thread::of_platform(), Thread::of_virtual()}) {
+    creel::ReentrantLock lock{"state"};
+    creel::CountDownLatch release{1};
+    const Thread owner = builder.name("owner").start([&] {
+      const std::scoped_lock holding{lock};
+      creel::TaskScope scope{
+          creel::joiners::await_all(),
+          {.name = "request", .factory = Thread::of_virtual().name("subtask-", 0).factory()}};
+      scope.fork([&] { until_interrupted([&] { lock.lock_interruptibly(); }); });
+      scope.fork([&] { release.await(1h); });
+      until_interrupted([&] { scope.join(); });
+    });
+    REQUIRE(eventually([&] { return owner.state() == ThreadState::Waiting; }));
+    for (int i = 0; i < 100; ++i) CHECK(creel::find_deadlocks().empty());  // a subtask is not stuck
+    release.count_down();
+    const creel::Deadlock found = await_deadlock();
+    CHECK(names(found) == std::set<std::string>{"owner", "subtask-0"});
+    CHECK(thread_of(found, "owner").lock.type == "creel::TaskScope");
+    CHECK(thread_of(found, "owner").lock.name == "request");
+    CHECK(thread_of(found, "subtask-0").lock.name == "state");
+    owner.interrupt();
+    owner.join();
+    CHECK(creel::find_deadlocks().empty());
+  }
+}
+
+TEST_CASE("scopes whose subtasks come, fail and go are never taken for deadlocks") {
+  std::atomic<bool> done{false};
+  const Thread owner = Thread::of_virtual().name("owner").start([&] {
+    creel::ReentrantLock lock;
+    while (!done) {
+      creel::TaskScope scope{creel::joiners::await_all()};
+      for (int i = 0; i < 20; ++i) {
+        scope.fork([&] {
+          const std::scoped_lock guard{lock};
+          Thread::yield();
+        });
+      }
+      scope.join();
+    }
+  });
+  for (int i = 0; i < 1'000; ++i) REQUIRE(creel::find_deadlocks().empty());
+  done = true;
+  owner.join();
 }
 
 TEST_CASE("whoever has been woken is not deadlocked, though it has not moved yet") {

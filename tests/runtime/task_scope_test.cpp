@@ -3,6 +3,7 @@
 #include "creel_test/sanitizer.hpp"
 #include "thread_record.hpp"
 
+#include <creel/runtime/completable_future.hpp>
 #include <creel/runtime/count_down_latch.hpp>
 #include <creel/runtime/scoped_value.hpp>
 #include <creel/runtime/task_scope.hpp>
@@ -249,6 +250,48 @@ TEST_CASE("the deadline cancels what runs and join throws TimeoutError") {
   TaskScope quick{joiners::await_all(), {.deadline = 1h}};
   quick.fork([] {});
   CHECK_NOTHROW(quick.join());
+}
+
+TEST_CASE("the deadline interrupts the subtasks while the owner is busy elsewhere, and join still tells it") {
+  on_both_kinds([] {
+    Interruptions interruptions;
+    creel::CountDownLatch never{1};
+    TaskScope scope{joiners::await_all(), {.name = "busy", .deadline = 20ms}};
+    const Subtask<int> waiting = scope.fork([&] { return interruptions.wait(); });
+    std::atomic<bool> sibling_ended{false};
+    scope.fork([&] {
+      try {
+        never.await();
+      } catch (const creel::InterruptedError&) {
+        sibling_ended = true;
+      }
+    });
+    while (!(interruptions.count == 1 && sibling_ended)) Thread::yield();  // not in fork() nor join()
+    CHECK(scope.is_cancelled());
+    bool ran = false;
+    scope.fork([&] { ran = true; });
+    CHECK_THROWS_AS(scope.join(), creel::TimeoutError);
+    CHECK(waiting.state() == SubtaskState::Unavailable);
+    CHECK_FALSE(ran);
+  });
+}
+
+TEST_CASE("a deadline that passes after join does not cancel the scope any more") {
+  const creel::Deadline deadline{creel::Deadline::Clock::now() + 200ms};
+  TaskScope scope{joiners::await_all(), {.deadline = deadline}};
+  std::atomic<bool> ran{false};
+  scope.fork([&] { ran = true; });
+  try {
+    scope.join();
+  } catch (const creel::TimeoutError&) {
+    return;  // a machine this slow shows nothing
+  }
+  Thread::sleep(deadline);
+  // What is due later has its turn after what is due at the deadline: creel has one thread for both.
+  creel::CompletableFuture<void> later;
+  CHECK_THROWS_AS(later.or_timeout(1ms).join(), creel::CompletionError);
+  CHECK(ran);
+  CHECK_FALSE(scope.is_cancelled());
 }
 
 TEST_CASE("an interrupted owner leaves join; closing interrupts the subtasks") {

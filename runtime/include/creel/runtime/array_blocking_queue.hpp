@@ -25,8 +25,8 @@ class ArrayBlockingQueue final : public BlockingQueue<T> {
                               ReentrantLock::Fairness fairness = ReentrantLock::Fairness::Unfair)
       : slots_(capacity),
         lock_(name, fairness),
-        not_empty_(lock_, kType, name.empty() ? name : name + ", empty", this),
-        not_full_(lock_, kType, name.empty() ? name : name + ", full", this),
+        not_empty_(lock_, kType, name.empty() ? name : name + ", empty", this, this->users()),
+        not_full_(lock_, kType, name.empty() ? name : name + ", full", this, this->users()),
         gauge_(name, *this) {
     if (capacity == 0) throw Error("the capacity of an ArrayBlockingQueue is 0; it must be at least 1");
   }

@@ -3,6 +3,8 @@
 #include <creel/runtime/deadline.hpp>
 #include <creel/runtime/detail/function_ref.hpp>
 #include <creel/runtime/error.hpp>
+#include <creel/runtime/thread.hpp>
+#include <creel/runtime/waker_set.hpp>
 
 #include <concepts>
 #include <cstddef>
@@ -11,6 +13,7 @@
 #include <limits>
 #include <optional>
 #include <ranges>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -123,6 +126,13 @@ class BlockingQueue {
     return elements;
   }
 
+  /// Declares all the threads that use the queue, to put, take, remove or close, so that a deadlock through
+  /// it is found when every living one of them waits for ever: see WakerSet. Who is missing may make a wait
+  /// look hopeless that it would have ended.
+  ///
+  ///     jobs.used_by(std::array{producer, consumer});     // once both have started
+  void used_by(std::span<const Thread> threads) { users_.assign(threads); }
+
   /// Nothing more goes in; everybody who waits is woken. May be called again.
   virtual void close() noexcept = 0;
   virtual bool is_closed() const noexcept = 0;
@@ -189,6 +199,11 @@ class BlockingQueue {
   /// Removes the first `limit` elements that match, under the queue's lock, and wakes those who waited for
   /// room; what was removed is destroyed after the lock is free. Returns how many.
   virtual std::size_t extract(Test matches, std::size_t limit) = 0;
+  /// For the waits of the queue.
+  const WakerSet* users() const noexcept { return &users_; }
+
+ private:
+  WakerSet users_;
 };
 
 }  // namespace creel

@@ -9,6 +9,7 @@
 namespace creel {
 
 struct Blocker;
+class WakerSet;
 
 namespace detail {
 
@@ -37,7 +38,9 @@ class Condition {
   explicit Condition(ReentrantLock& lock, std::string name = {})
       : Condition(lock, "creel::Condition", std::move(name), nullptr) {}
   /// A condition that dumps show as its `owner`, an object of `type` (a static string): a queue, a channel.
-  Condition(ReentrantLock& lock, const char* type, std::string name, const void* owner);
+  /// `wakers`, if not null, are the threads that signal it, for the search for deadlocks.
+  Condition(ReentrantLock& lock, const char* type, std::string name, const void* owner,
+            const WakerSet* wakers = nullptr);
   /// `Condition changed{read_write_lock.write_lock()};`
   explicit Condition(detail::ConditionLock lock, std::string name = {})
       : lock_(lock), type_("creel::Condition"), owner_(nullptr), name_(std::move(name)) {}
@@ -73,6 +76,7 @@ class Condition {
   detail::ConditionLock lock_;
   const char* type_;
   const void* owner_;
+  const WakerSet* wakers_ = nullptr;
   std::string name_;
   detail::ConditionList waiters_;
 };

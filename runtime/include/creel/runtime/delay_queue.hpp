@@ -62,8 +62,8 @@ class DelayQueue final : public BlockingQueue<T> {
   explicit DelayQueue(std::string name = {}, Projection projection = {})
       : projection_(std::move(projection)),
         lock_(name),
-        leading_(lock_, kType, name.empty() ? name : name + ", none due", this),
-        following_(lock_, kType, name.empty() ? name : name + ", none due", this),
+        leading_(lock_, kType, name.empty() ? name : name + ", none due", this, this->users()),
+        following_(lock_, kType, name.empty() ? name : name + ", none due", this, this->users()),
         gauge_(name, *this) {}
 
   /// Begins with `elements`.

@@ -30,8 +30,8 @@ class LinkedBlockingDeque final : public BlockingDeque<T> {
                                std::string name = {})
       : capacity_(capacity),
         lock_(name),
-        not_empty_(lock_, kType, name.empty() ? name : name + ", empty", this),
-        not_full_(lock_, kType, name.empty() ? name : name + ", full", this),
+        not_empty_(lock_, kType, name.empty() ? name : name + ", empty", this, this->users()),
+        not_full_(lock_, kType, name.empty() ? name : name + ", full", this, this->users()),
         gauge_(name, *this) {
     if (capacity == 0) throw Error("the capacity of a LinkedBlockingDeque is 0; it must be at least 1");
   }

@@ -32,8 +32,8 @@ class LinkedBlockingQueue final : public BlockingQueue<T> {
         tail_(head_.get()),
         put_lock_(name),
         take_lock_(name),
-        not_empty_(take_lock_, kType, name.empty() ? name : name + ", empty", this),
-        not_full_(put_lock_, kType, name.empty() ? name : name + ", full", this),
+        not_empty_(take_lock_, kType, name.empty() ? name : name + ", empty", this, this->users()),
+        not_full_(put_lock_, kType, name.empty() ? name : name + ", full", this, this->users()),
         gauge_(name, *this) {
     if (capacity == 0) throw Error("the capacity of a LinkedBlockingQueue is 0; it must be at least 1");
   }

@@ -30,7 +30,8 @@ class LinkedTransferQueue final : public TransferQueue<T> {
  public:
   /// The name stands in dumps; it may be empty.
   explicit LinkedTransferQueue(std::string name = {})
-      : hand_off_("creel::LinkedTransferQueue", name, HandOff::Order::Fifo), gauge_(name, *this) {}
+      : hand_off_("creel::LinkedTransferQueue", name, HandOff::Order::Fifo, this->users()),
+        gauge_(name, *this) {}
 
   /// Begins with `elements`.
   template <std::ranges::input_range Range>

@@ -38,7 +38,7 @@ class PriorityBlockingQueue final : public BlockingQueue<T> {
   explicit PriorityBlockingQueue(std::string name = {}, Compare compare = {})
       : compare_(std::move(compare)),
         lock_(name),
-        not_empty_(lock_, kType, name.empty() ? name : name + ", empty", this),
+        not_empty_(lock_, kType, name.empty() ? name : name + ", empty", this, this->users()),
         gauge_(name, *this) {}
 
   /// Begins with `elements`.

@@ -30,7 +30,7 @@ class SynchronousQueue final : public BlockingQueue<T> {
   /// The name stands in dumps; it may be empty.
   explicit SynchronousQueue(std::string name = {}, Fairness fairness = Fairness::Unfair)
       : hand_off_("creel::SynchronousQueue", name,
-                  fairness == Fairness::Fair ? HandOff::Order::Fifo : HandOff::Order::Lifo) {}
+                  fairness == Fairness::Fair ? HandOff::Order::Fifo : HandOff::Order::Lifo, this->users()) {}
 
   using BlockingQueue<T>::offer;
   using BlockingQueue<T>::poll;

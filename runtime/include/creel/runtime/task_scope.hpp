@@ -203,7 +203,7 @@ std::unique_ptr<Joiner<T, std::vector<JoinedSubtask<T>>>> all_until(
 /// the joiner says so, or the deadline has passed, the scope is cancelled: the threads of its subtasks are
 /// interrupted, no more are started, and what ends later stays Unavailable. Closing cancels what still runs
 /// and waits for the end of every thread, however long that takes; so a subtask may use what the owner made
-/// before the scope. A deadline is acted on when the owner forks or joins.
+/// before the scope. A deadline is acted on whatever the owner does.
 ///
 /// Subtasks see the ScopedValues that are bound where the scope is opened. Dumps show scopes as a tree, with
 /// the owner and the threads of each. A scope belongs on the stack: it must be closed on its thread before

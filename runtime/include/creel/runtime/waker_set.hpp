@@ -33,6 +33,8 @@ class WakerSet {
 
   /// Replaces all members at once.
   void assign(std::span<const Thread> threads);
+  /// The same by Thread::id().
+  void assign(std::vector<std::uint64_t> ids);
 
  private:
   friend class WakerSetReader;

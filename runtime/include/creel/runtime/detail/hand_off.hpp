@@ -14,6 +14,10 @@
 #include <utility>
 #include <vector>
 
+namespace creel {
+class WakerSet;
+}
+
 namespace creel::detail {
 
 class ThreadRecord;
@@ -47,7 +51,8 @@ class HandOffCore {
   };
   enum class Outcome : std::uint8_t { Done, TimedOut, Closed };
 
-  HandOffCore(const char* type, const std::string& name, Order order);
+  /// `users`, if they are known, are for the search for deadlocks.
+  HandOffCore(const char* type, const std::string& name, Order order, const WakerSet* users = nullptr);
   ~HandOffCore();
   HandOffCore(const HandOffCore&) = delete;
   HandOffCore& operator=(const HandOffCore&) = delete;
@@ -77,6 +82,7 @@ class HandOffCore {
   mutable ReentrantLock lock_;  // guards the line
   const char* type_;
   const Order order_;
+  const WakerSet* const users_;
   const std::string no_giver_, no_taker_;  // for dumps
   HandOffNode* head_ = nullptr;
   HandOffNode* tail_ = nullptr;
@@ -94,7 +100,8 @@ class HandOff {
   using Order = HandOffCore::Order;
   using Outcome = HandOffCore::Outcome;
 
-  HandOff(const char* type, const std::string& name, Order order) : core_(type, name, order) {}
+  HandOff(const char* type, const std::string& name, Order order, const WakerSet* users = nullptr)
+      : core_(type, name, order, users) {}
   ~HandOff() {
     while (HandOffNode* node = core_.serve(true)) delete static_cast<Node*>(node);
   }

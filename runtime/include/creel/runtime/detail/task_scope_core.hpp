@@ -2,7 +2,9 @@
 
 #include <creel/runtime/deadline.hpp>
 #include <creel/runtime/detail/wait_queue.hpp>
+#include <creel/runtime/scheduled_executor.hpp>
 #include <creel/runtime/thread.hpp>
+#include <creel/runtime/waker_set.hpp>
 
 #include <atomic>
 #include <cstdint>
@@ -15,6 +17,8 @@
 #include <vector>
 
 namespace creel {
+
+struct Blocker;
 
 /// Java's Subtask.State. to_string gives Java's spelling, "SUCCESS".
 enum class SubtaskState : std::uint8_t {
@@ -83,7 +87,7 @@ class TaskScopeCore : public std::enable_shared_from_this<TaskScopeCore> {
   void start(std::shared_ptr<SubtaskCore> subtask);
   /// Waits for all subtasks, or cancellation.
   void join();
-  void cancel() noexcept;
+  void cancel() noexcept { cancel(false); }
   bool is_cancelled() const noexcept { return is_cancelled_.load(std::memory_order_acquire); }
   void close();
   void close_in_destructor() noexcept;
@@ -95,7 +99,12 @@ class TaskScopeCore : public std::enable_shared_from_this<TaskScopeCore> {
   enum class Phase : std::uint8_t { Open, Forked, JoinBegun, Joined, Closed };
 
   void check_owner(const char* what) const;
-  void time_out() noexcept;
+  void cancel(bool by_deadline) noexcept;
+  void start_timer();
+  void stop_timer() noexcept;
+  Blocker blocker_of_owner() const noexcept;
+  void await_subtasks_known() noexcept;
+  void declare_subtasks() noexcept;
   void run(SubtaskCore& subtask);
   bool enter(SubtaskCore& subtask);
   void leave(SubtaskCore& subtask) noexcept;
@@ -113,11 +122,15 @@ class TaskScopeCore : public std::enable_shared_from_this<TaskScopeCore> {
   const int exceptions_at_open_;
   std::atomic<Phase> phase_{Phase::Open};  // changed by the owner; Subtask handles ask for it anywhere
   std::atomic<bool> is_cancelled_{false};
-  bool is_timed_out_ = false;  // the owner's
+  std::atomic<bool> is_timed_out_{false};  // the deadline has cancelled it
+  ScheduledFuture<void> timer_;            // the owner's
   std::atomic<std::uint64_t> running_{0};
   WaitQueue ended_;
   std::mutex lock_;  // guards what follows; never held across a wait
   SubtaskCore* first_ = nullptr;
+  std::size_t entering_ = 0;  // started, and not in the list yet
+  bool is_awaited_ = false;   // by the owner, who forks no more
+  WakerSet subtasks_;         // those that it waits for, for the search for deadlocks; set when all are known
   // Threads whose subtasks are over, the ended ones thrown out now and then; close() joins them.
   static constexpr std::size_t kFewEnding = 64;
   std::vector<Thread> ending_;
