@@ -12,20 +12,18 @@
 #include <creel/runtime/linked_transfer_queue.hpp>
 #include <creel/runtime/priority_blocking_queue.hpp>
 #include <creel/runtime/semaphore.hpp>
-#include <creel/runtime/synchronous_queue.hpp>
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <array>
-#include <atomic>
-#include <map>
-#include <random>
+#include <optional>
 
 namespace {
 
 using creel_test::Call;
 using creel_test::check_linearizability;
+using creel_test::draw_of;
 using creel_test::record_history;
 using creel_test::Verdict;
 
@@ -142,13 +140,6 @@ QueueCall call_one(Queue& queue, int element, unsigned draw) {
   }
 }
 
-// Draws differ from round to round and are the same in each run.
-unsigned draw_of(int round, std::size_t thread, std::size_t i) {
-  std::minstd_rand random(static_cast<unsigned>(round) * 7919u + static_cast<unsigned>(thread * 131 + i) + 1);
-  random.discard(3);
-  return static_cast<unsigned>(random());
-}
-
 template <typename Made>
 std::size_t rounds_refused(int rounds) {
   std::size_t refused = 0;
@@ -263,38 +254,6 @@ TEST_CASE("a semaphore is linearizable") {
           return SemaphoreCall{-permits};
         });
     REQUIRE(check_linearizability<SemaphoreSpec>(history, 2) == Verdict::Linearizable);
-  }
-}
-
-// A hand-off is one step of two calls: they overlap, and each element has one giver and one taker.
-TEST_CASE("a synchronous queue hands over while both calls run") {
-  using Queue = creel::SynchronousQueue<int>;
-  for (const Queue::Fairness fairness : {Queue::Fairness::Unfair, Queue::Fairness::Fair}) {
-    for (int round = 0; round < kRounds; ++round) {
-      Queue door{"door", fairness};
-      const auto history =
-          record_history<QueueCall>(kThreads, kCalls, [&](std::size_t thread, std::size_t i) {
-            const int element = static_cast<int>(thread * kCalls + i);
-            const auto limit = std::chrono::microseconds(draw_of(round, thread, i) % 200);
-            if ((thread + i) % 2 == 0)
-              return QueueCall{What::Offer, element, door.offer(element, limit) ? 1 : 0};
-            return QueueCall{What::Poll, 0, door.poll(limit).value_or(-1)};
-          });
-      std::map<int, const Call<QueueCall>*> given;
-      for (const auto& call : history) {
-        if (call.operation.what == What::Offer && call.operation.answer == 1)
-          given[call.operation.element] = &call;
-      }
-      for (const auto& call : history) {
-        if (call.operation.what != What::Poll || call.operation.answer == -1) continue;
-        const auto giver = given.find(call.operation.answer);
-        REQUIRE(giver != given.end());
-        CHECK(giver->second->start < call.end);
-        CHECK(call.start < giver->second->end);
-        given.erase(giver);
-      }
-      CHECK(given.empty());
-    }
   }
 }
 

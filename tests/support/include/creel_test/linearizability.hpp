@@ -10,6 +10,7 @@
 #include <functional>
 #include <limits>
 #include <optional>
+#include <random>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -38,6 +39,15 @@ concept SequentialSpec = requires(typename Spec::State state, const typename Spe
   { Spec::key(seen) } -> std::convertible_to<std::string>;
 };
 
+/// An object at which calls meet: some happen at one moment with another, and each sees what the other did,
+/// as at a door or in a swap. `apply_pair` says whether two calls may happen so, in either order of
+/// arguments. (Set-linearizability: G. Neiger, PODC 1994.)
+template <typename Spec>
+concept MeetingSpec = SequentialSpec<Spec> &&
+    requires(typename Spec::State state, const typename Spec::Operation& done) {
+  { Spec::apply_pair(state, done, done) } -> std::same_as<bool>;
+};
+
 enum class Verdict : std::uint8_t { Linearizable, NotLinearizable, Undecided };
 
 /// Searches for such an order.
@@ -57,53 +67,81 @@ class LinearizabilityChecker {
 
   /// Undecided after so many tries of a call.
   Verdict check(std::size_t most_tries = 2'000'000) {
-    struct Step {
-      std::size_t call;
-      typename Spec::State before;
-    };
     std::string done(history_.size(), '0');
+    std::size_t left = history_.size();
     std::vector<Step> steps;
     std::unordered_set<std::string> tried;
-    std::size_t first_open = 0;  // all before are done
-    std::size_t next = 0;
-    for (std::size_t tries = 0; steps.size() < history_.size();) {
-      next = next_candidate(done, first_open, next);
-      if (next == history_.size()) {  // nothing else can come here: take the last step back
+    std::vector<Move> moves = moves_from(done);
+    for (std::size_t tries = 0, next = 0; left > 0;) {
+      if (next == moves.size()) {  // nothing else can come here: take the last step back
         if (steps.empty()) return Verdict::NotLinearizable;
-        state_ = std::move(steps.back().before);
-        done[steps.back().call] = '0';
-        next = steps.back().call + 1;
-        first_open = std::min(first_open, steps.back().call);
+        Step& last = steps.back();
+        state_ = std::move(last.before);
+        moves = std::move(last.moves);
+        next = last.taken + 1;
+        left += mark(done, moves[last.taken], '0');
         steps.pop_back();
         continue;
       }
       if (++tries > most_tries) return Verdict::Undecided;
+      const std::size_t taken = next++;
       typename Spec::State after = state_;
-      const std::size_t call = next++;
-      if (!Spec::apply(after, history_[call].operation)) continue;
-      done[call] = '1';
+      if (!applies(after, moves[taken])) continue;
+      const std::size_t count = mark(done, moves[taken], '1');
       if (!tried.insert(done + std::string(Spec::key(after))).second) {
-        done[call] = '0';
+        mark(done, moves[taken], '0');
         continue;
       }
-      steps.push_back({call, std::exchange(state_, std::move(after))});
-      while (first_open < done.size() && done[first_open] == '1') ++first_open;
-      next = first_open;
+      left -= count;
+      std::vector<Move> further = moves_from(done);
+      steps.push_back(
+          {std::exchange(moves, std::move(further)), taken, std::exchange(state_, std::move(after))});
+      next = 0;
     }
     return Verdict::Linearizable;
   }
 
  private:
-  // The first open call from `from` on that may come next: none of the open ones had returned when it
-  // started.
-  std::size_t next_candidate(const std::string& done, std::size_t first_open, std::size_t from) const {
+  /// One call, or two that meet.
+  struct Move {
+    std::size_t first, second;
+  };
+  struct Step {
+    std::vector<Move> moves;
+    std::size_t taken;
+    typename Spec::State before;
+  };
+
+  bool applies(typename Spec::State& state, const Move& move) const {
+    if (move.first == move.second) return Spec::apply(state, history_[move.first].operation);
+    if constexpr (MeetingSpec<Spec>) {
+      return Spec::apply_pair(state, history_[move.first].operation, history_[move.second].operation);
+    }
+    return false;
+  }
+
+  static std::size_t mark(std::string& done, const Move& move, char as) {
+    done[move.first] = done[move.second] = as;
+    return move.first == move.second ? 1 : 2;
+  }
+
+  // What may come next: open calls of which none had returned when another one of them started.
+  std::vector<Move> moves_from(const std::string& done) const {
+    std::vector<std::size_t> open;
     std::uint64_t earliest_end = std::numeric_limits<std::uint64_t>::max();
-    for (std::size_t i = first_open; i < history_.size() && history_[i].start < earliest_end; ++i) {
+    for (std::size_t i = 0; i < history_.size() && history_[i].start < earliest_end; ++i) {
       if (done[i] == '1') continue;
-      if (i >= from) return i;
+      open.push_back(i);
       earliest_end = std::min(earliest_end, history_[i].end);
     }
-    return history_.size();
+    std::vector<Move> moves;
+    for (const std::size_t call : open) moves.push_back({call, call});
+    if constexpr (MeetingSpec<Spec>) {
+      for (std::size_t i = 0; i < open.size(); ++i) {
+        for (std::size_t j = i + 1; j < open.size(); ++j) moves.push_back({open[i], open[j]});
+      }
+    }
+    return moves;
   }
 
   History history_;
@@ -114,6 +152,13 @@ template <SequentialSpec Spec>
 Verdict check_linearizability(std::vector<Call<typename Spec::Operation>> history,
                               typename Spec::State initial = {}) {
   return LinearizabilityChecker<Spec>(std::move(history), std::move(initial)).check();
+}
+
+/// What call `i` of a thread shall do: differs from round to round and is the same in each run.
+inline unsigned draw_of(int round, std::size_t thread, std::size_t i) {
+  std::minstd_rand random(static_cast<unsigned>(round) * 7919u + static_cast<unsigned>(thread * 131 + i) + 1);
+  random.discard(3);
+  return static_cast<unsigned>(random());
 }
 
 /// Runs `operation(thread, i)` `calls` times on each of `threads` threads at once, every other one virtual,
