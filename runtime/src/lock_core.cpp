@@ -7,6 +7,7 @@
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/lock_support.hpp>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 
@@ -26,12 +27,27 @@ void ConditionList::remove(WaitNode& node) noexcept {
 
 LockCore::~LockCore() { CREEL_ASSERT(queue_.empty(), "a lock was destroyed while threads wait for it"); }
 
-bool LockCore::take() noexcept {
+bool LockCore::take(std::uint32_t as) noexcept {
   sync_point();
   std::uint32_t free = kFree;
   // acquire: what the last owner did happens before.
   return word_.load(std::memory_order_relaxed) == kFree &&
-         word_.compare_exchange_strong(free, kLocked, std::memory_order_acquire, std::memory_order_relaxed);
+         word_.compare_exchange_strong(free, as, std::memory_order_acquire, std::memory_order_relaxed);
+}
+
+bool LockCore::take_by_spinning(std::uint32_t as) noexcept {
+  if (!has_several_processors()) return false;  // the owner could not go on while we spin
+  std::uint32_t turns = turns_.load(std::memory_order_relaxed);
+  int budget = current_record().is_virtual ? kVirtualSpinPauses : kSpinPauses;
+  for (int pauses = 1; budget > 0; pauses = std::min(pauses, budget)) {
+    budget -= pauses;
+    for (int i = 0; i < pauses; ++i) cpu_relax();
+    if (take(as)) return true;
+    const std::uint32_t now = turns_.load(std::memory_order_relaxed);
+    pauses = now - turns > 1 ? kStandBackPauses : std::min(2 * pauses, kMostPauses);
+    turns = now;
+  }
+  return false;
 }
 
 bool LockCore::goes_behind() const noexcept {
@@ -40,6 +56,7 @@ bool LockCore::goes_behind() const noexcept {
 
 void LockCore::took(ThreadRecord& self, std::uint32_t holds, std::uintptr_t stack_pointer) noexcept {
   owner_.store(self.id, std::memory_order_relaxed);
+  turns_.store(turns_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   holds_ = holds;
   self.push_held(this, type_, name(), monitor_, stack_pointer);
 }
@@ -60,26 +77,13 @@ WaitOutcome LockCore::lock(std::uintptr_t stack_pointer, Deadline deadline, Inte
 }
 
 WaitOutcome LockCore::lock_contended(Deadline deadline, Interruptible interruptible) noexcept {
-  // Most locks are held for less than the two switches that a park costs; with one processor the owner cannot
-  // go on while we spin.
-  const int spins = brief_spins();
-  for (int i = 0; i < spins && queue_.empty(); ++i) {
-    if (take()) return WaitOutcome::Met;
-    cpu_relax();
-  }
+  if (queue_.empty() && take_by_spinning(kLocked)) return WaitOutcome::Met;
   int tries = 0;
   const Blocker blocker{this, type_, name(), &owner_, monitor_ ? WaitKind::MonitorEnter : WaitKind::Parking};
   const WaitOutcome outcome = queue_.await(blocker, deadline, interruptible, WaitQueue::Order::Head, [&] {
     if (++tries > kPatience) starving_.store(true, std::memory_order_relaxed);
     // Taken as contended, since others may stand behind; the release then looks.
-    for (int i = 0; i < spins; ++i, cpu_relax()) {
-      std::uint32_t free = kFree;
-      if (word_.load(std::memory_order_relaxed) == kFree &&
-          word_.compare_exchange_strong(free, kContended, std::memory_order_acquire,
-                                        std::memory_order_relaxed)) {
-        return true;
-      }
-    }
+    if (take_by_spinning(kContended)) return true;
     for (std::uint32_t seen = word_.load(std::memory_order_relaxed); seen != kContended;) {
       if (word_.compare_exchange_weak(seen, kContended, std::memory_order_acquire,
                                       std::memory_order_relaxed)) {

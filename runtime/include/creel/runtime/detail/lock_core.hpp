@@ -63,7 +63,16 @@ class LockCore {
                                  kContended = 2;  // contended: locked, and somebody waits
   static constexpr int kPatience = 3;  // tries of the first in line that may fail before others stand back
 
-  bool take() noexcept;
+  // What a spinning thread waits between two looks, each of which takes the lock's cache line from the owner:
+  // doubling, but long at once if the lock passed several times since the last look. Such a lock is left to
+  // those who have it, else it would change processors at every release and be several times slower.
+  static constexpr int kMostPauses = 32, kStandBackPauses = 192;
+  // All of them together: about what a park and a wake-up cost, for a virtual thread two switches and their
+  // queues.
+  static constexpr int kSpinPauses = 800, kVirtualSpinPauses = 50;
+
+  bool take(std::uint32_t as = kLocked) noexcept;
+  bool take_by_spinning(std::uint32_t as) noexcept;
   bool goes_behind() const noexcept;
   WaitOutcome lock_contended(Deadline deadline, Interruptible interruptible) noexcept;
   void took(ThreadRecord& self, std::uint32_t holds, std::uintptr_t stack_pointer) noexcept;
@@ -72,8 +81,9 @@ class LockCore {
 
   std::atomic<std::uint32_t> word_{kFree};
   std::atomic<bool> starving_{
-      false};                // the longest waiting thread was passed too often: nobody goes before it
-  std::uint32_t holds_ = 0;  // the owner's
+      false};  // the longest waiting thread was passed too often: nobody goes before it
+  std::atomic<std::uint32_t> turns_{0};  // how often it was taken; written by the owner
+  std::uint32_t holds_ = 0;              // the owner's
   std::atomic<std::uint64_t> owner_{0};  // id of the thread that holds it; 0: none
   ConditionList notified_;               // to be woken when the lock is free; the owner's
   WaitQueue queue_;
