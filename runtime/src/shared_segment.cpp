@@ -1,3 +1,5 @@
+#include "shared_member.hpp"
+
 #include <creel/runtime/shared_segment.hpp>
 #include <creel/runtime/unique_fd.hpp>
 
@@ -18,7 +20,7 @@
 namespace creel {
 namespace {
 
-constexpr std::uint64_t kMagic = 0x314745534c455243;  // "CRELSEG1"
+constexpr std::uint64_t kMagic = 0x324745534c455243;  // "CRELSEG2"
 constexpr std::uint64_t kGrain = 16;                  // offsets of blocks are counted in these: 64 GiB
 constexpr std::uint64_t kMaxBytes = (std::uint64_t{1} << 32) * kGrain;
 constexpr std::size_t kClasses = 64;
@@ -55,6 +57,7 @@ struct Header {
   // Free blocks by class: the first one, in grains, and above it a count that makes each value of the word
   // differ from those before, since a block may come and go while somebody looks.
   std::array<std::atomic<std::uint64_t>, kClasses> free;
+  detail::SharedMemberTable members;
 };
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
@@ -102,6 +105,7 @@ class SharedSegment::Mapping {
   ~Mapping() { ::munmap(base_, bytes_); }
 
   const std::string& name() const noexcept { return name_; }
+  int file() const noexcept { return fd_.get(); }
   std::size_t bytes() const noexcept { return bytes_; }
   Header& header() const noexcept { return *static_cast<Header*>(base_); }
   template <typename T>
@@ -220,7 +224,7 @@ std::optional<SharedSegment> SharedSegment::open(std::string_view name) {
     if (::fstat(fd.get(), &status) != 0) throw IoError("open shared segment", path, errno);
     if (status.st_nlink == 0) continue;  // removed before we had it
     const auto bytes = static_cast<std::size_t>(status.st_size);
-    if (bytes < sizeof(Header)) throw Error("not a shared segment: " + path, ErrorCode::Data);
+    if (bytes < sizeof(Header)) throw Error("not a shared segment of this layout: " + path, ErrorCode::Data);
     auto mapping = std::make_unique<Mapping>(name, std::move(fd), bytes);
     if (mapping->header().magic != kMagic || mapping->header().bytes != bytes) {
       throw Error("not a shared segment of this layout: " + path, ErrorCode::Data);
@@ -273,6 +277,11 @@ std::size_t SharedSegment::untouched() const noexcept {
   return mapping_->bytes() - mapping_->header().top.load(std::memory_order_relaxed);
 }
 pid_t SharedSegment::creator() const noexcept { return static_cast<pid_t>(mapping_->header().creator); }
+
+int SharedSegment::descriptor() const noexcept { return mapping_->file(); }
+std::uint64_t SharedSegment::members() const noexcept {
+  return mapping_->offset(&mapping_->header().members);
+}
 
 void* SharedSegment::try_allocate(std::size_t bytes) noexcept {
   if (bytes > mapping_->bytes()) return nullptr;

@@ -44,6 +44,7 @@ void add_wait(Json& json, const WaitInfo& wait) {
   if (wait.on.owner != 0) {
     details["owner"] = std::to_string(wait.on.owner);
     details["ownerName"] = wait.on.owner_name;
+    if (wait.on.owner_pid != 0) details["ownerProcess"] = std::to_string(wait.on.owner_pid);
   }
   json["wait"] = std::move(details);
 }

@@ -36,7 +36,9 @@ namespace {
 std::string wait_line(const WaitInfo& wait) {
   if (wait.on.address == 0) return {};
   const std::string object = "<" + detail::object_text(wait.on) + ">" +
-                             (wait.on.owner != 0 ? ", owner #" + std::to_string(wait.on.owner) : "") + "\n";
+                             (wait.on.owner != 0 ? ", owner #" + std::to_string(wait.on.owner) : "") +
+                             (wait.on.owner_pid != 0 ? " of process " + std::to_string(wait.on.owner_pid) : "") +
+                             "\n";
   switch (wait.kind) {
     case WaitKind::MonitorEnter:
       return "    - waiting to lock " + object;

@@ -269,6 +269,10 @@ class TextDump {
     add(wait.on.owner_name);
     add("\" #");
     add_number(wait.on.owner);
+    if (wait.on.owner_pid != 0) {
+      add(" of process ");
+      add_number(static_cast<std::uint64_t>(wait.on.owner_pid));
+    }
     add("\n");
   }
 

@@ -4,6 +4,7 @@
 #include "native_thread.hpp"
 #include "own_stack.hpp"
 #include "scoped_bindings.hpp"
+#include "shared_lock.hpp"
 #include "stack_batch.hpp"
 #include "stack_figures.hpp"
 #include "thread_container_node.hpp"
@@ -223,6 +224,13 @@ bool ThreadDumper::use_parked(std::size_t i, const detail::WaitSnapshot& wait,
   described.on.type = static_text(wait.type);
   described.on.name = wait.read_name();
   described.on.owner = wait.read_owner();
+  if (wait.kind == WaitKind::MonitorEnter && described.on.owner == 0) {
+    if (auto owner = detail::read_shared_owner(wait.type, wait.object); owner && owner->pid != dump_.pid_) {
+      described.on.owner = owner->thread_id;
+      described.on.owner_name = std::move(owner->thread_name);
+      described.on.owner_pid = owner->pid;
+    }
+  }
   if (!detail::still_waits(record.park_site, wait)) {
     raw_.resize(frames_before);
     pending_[i].frame_count = 0;
@@ -409,7 +417,7 @@ void ThreadDumper::name_owners() {
         owner != ids.end() && pending_[i].lock_owner != 0) {
       lock.owner = owner->second;
     }
-    if (lock.owner == 0) continue;
+    if (lock.owner == 0 || lock.owner_pid != 0) continue;
     if (const auto owner = names.find(lock.owner); owner != names.end()) lock.owner_name = *owner->second;
   }
 }

@@ -2,6 +2,8 @@
 
 #include <creel/runtime/thread.hpp>
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -16,6 +18,7 @@ struct LockInfo {
   std::string name;            ///< as its user named it; empty: not named
   std::uint64_t owner = 0;     ///< id of the thread that holds it; 0: nobody, or it has no owner
   std::string owner_name;
+  pid_t owner_pid = 0;  ///< of an owner in another process, as a SharedMonitor has; 0: it is in this one
 };
 
 /// One thread of a deadlock and what it waits for: what another one of the deadlock holds, or what only

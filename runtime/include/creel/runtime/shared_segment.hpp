@@ -18,6 +18,11 @@
 
 namespace creel {
 
+namespace detail {
+class SharedMember;
+class SharedRingCore;
+}  // namespace detail
+
 /// A named piece of memory that several processes of one user map, with an allocator and a directory of named
 /// objects inside.
 ///
@@ -109,6 +114,8 @@ class SharedSegment {
   }
 
  private:
+  friend class detail::SharedMember;
+  friend class detail::SharedRingCore;
   class Mapping;
   struct Type {
     std::uint64_t name_hash;
@@ -145,6 +152,8 @@ class SharedSegment {
     }
   }
   static std::uint64_t hash(std::string_view text) noexcept;
+  int descriptor() const noexcept;
+  std::uint64_t members() const noexcept;  // offset of their table
   void* find_object(std::string_view name, Type type) const;
   void* publish(std::string_view name, Type type, void* object);
   void* withdraw(std::string_view name, Type type);
