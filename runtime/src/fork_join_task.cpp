@@ -69,6 +69,7 @@ void ForkJoinTaskCore::quietly_invoke() {
 }
 
 void ForkJoinTaskCore::wait_done(Deadline deadline) {
+  if (is_done()) return;
   if (deadline.is_never() && ForkJoinWorkerThread::current() != nullptr) return quietly_join();
   const ForkJoinCompensation compensation;
   const Blocker blocker{this, "creel::ForkJoinTask", nullptr, nullptr};

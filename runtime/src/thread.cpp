@@ -82,7 +82,7 @@ bool Thread::join(Deadline deadline) const {
   if (state() == ThreadState::New)
     throw Error("thread \"" + record_->name() + "\" has not been started: nobody can join it");
   const auto ended = [this] { return state() == ThreadState::Terminated; };
-  if (ended() && detail::current_record().interrupted.load(std::memory_order_relaxed) == 0) return true;
+  if (ended()) return true;  // also for a caller that was interrupted: it need not wait
   const std::string name = record_->name();
   const Blocker blocker{record_.get(), "creel::Thread", name.c_str(), &record_->id, WaitKind::Joining};
   switch (record_->joiners.await(blocker, deadline, detail::Interruptible::Yes, detail::WaitQueue::Order::Any,

@@ -65,6 +65,19 @@ TEST_CASE("waiting for a future shows who works on it, and answers interrupt") {
   CHECK(future.get() == 7);
 }
 
+TEST_CASE("what is done already is had by an interrupted thread, too, which stays interrupted") {
+  Promise<int> seven;
+  seven.set_value(7);
+  const Future<int> future = seven.future();
+  const Thread ended = Thread::of_virtual().start([] {});
+  CHECK(ended.join(20s));
+  Thread::current().interrupt();
+  CHECK(future.get() == 7);
+  CHECK(future.wait(20s));
+  CHECK(ended.join());
+  CHECK(Thread::interrupted());
+}
+
 TEST_CASE("cancel interrupts what runs and stops what has not begun") {
   auto pool = creel::executors::new_fixed_thread_pool(1);
   Promise<void> started;

@@ -49,8 +49,8 @@ class Future {
   explicit operator bool() const noexcept { return static_cast<bool>(state_); }
 
   /// Waits for the value. Rethrows what the work threw; throws CancelledError if it was cancelled,
-  /// TimeoutError if `deadline` passes first (the work goes on), InterruptedError. The reference is good
-  /// while a handle exists.
+  /// TimeoutError if `deadline` passes first (the work goes on), InterruptedError unless it is done already.
+  /// The reference is good while a handle exists.
   std::add_lvalue_reference_t<T> get(Deadline deadline = {}) const& {
     detail::wait_for_value(*state_, deadline, kType);
     if constexpr (!std::is_void_v<T>) return state_->value();
