@@ -2,11 +2,13 @@
 
 #include <creel/runtime/detail/concurrent_hash_table.hpp>
 #include <creel/runtime/error.hpp>
+#include <creel/runtime/fork_join.hpp>
 
 #include <unistd.h>
 
 #include <algorithm>
 #include <bit>
+#include <ranges>
 
 namespace creel::detail {
 
@@ -32,6 +34,12 @@ std::size_t map_stripe_count() noexcept {
     return std::bit_ceil(static_cast<std::size_t>(std::clamp(4 * processors, 8L, 256L)));
   }();
   return count;
+}
+
+void for_each_stripe(std::size_t count, bool parallel, FunctionRef<void(std::size_t)> body) {
+  const auto stripes = std::views::iota(std::size_t{0}, count);
+  if (parallel) return creel::parallel_for(stripes, body);
+  for (const std::size_t stripe : stripes) body(stripe);
 }
 
 }  // namespace creel::detail

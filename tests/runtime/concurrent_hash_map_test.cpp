@@ -33,6 +33,15 @@ void on_threads(int count, Body body) {
   for (const Thread& thread : threads) CHECK(thread.join(60s));
 }
 
+struct Three {
+  char bytes[3];
+  friend bool operator==(const Three&, const Three&) = default;
+};
+struct Large {
+  long numbers[5];
+  friend bool operator==(const Large&, const Large&) = default;
+};
+
 struct OneBucket {
   std::size_t operator()(int) const noexcept { return 7; }
 };
@@ -150,18 +159,39 @@ TEST_CASE("concurrent_hash_map: iteration and bulk operations see all that stays
   CHECK(keys == std::set<int>{1, 2, 3});
   CHECK(map.is_empty());
   CHECK(map.begin() == map.end());
-  CHECK_FALSE(map.reduce([](int key, const auto&) { return key; }, std::plus<>()));
   for (int i = 1; i <= 100; ++i) map.put(i, std::to_string(i));
-  CHECK(map.reduce([](int key, const auto&) { return key; }, std::plus<>()) == 5050);
-  CHECK(map.search([](int key, const std::string& value) {
-    return value == "42" ? std::optional(key) : std::nullopt;
-  }) == 42);
   CHECK(map.contains_value("7"));
   CHECK_FALSE(map.contains_value("x"));
-  CHECK(map.keys().size() == 100);
-  CHECK(map.values().size() == 100);
-  CHECK(map.entries().size() == 100);
   static_assert(std::ranges::input_range<decltype(map)>);
+}
+
+TEST_CASE("concurrent_hash_map: remove_if and replace_all change each entry atomically") {
+  ConcurrentHashMap<int, std::string> texts{"texts"};
+  ConcurrentHashMap<int, long> numbers;
+  for (int i = 0; i < 300; ++i) {
+    texts.put(i, std::to_string(i));
+    numbers.put(i, i);
+  }
+  CHECK(texts.remove_if(
+            [](int key, const std::string& value) { return value.size() == 1 || key % 2 == 0; }) == 155);
+  texts.replace_all([](int, const std::string& value) { return value + "!"; });
+  CHECK(texts.get(11) == "11!");
+  CHECK_FALSE(texts.contains_key(12));
+  CHECK_THROWS_WITH_AS(texts.remove_if([&](int, const auto&) { return texts.put(1, "x"), true; }),
+                       doctest::Contains("\"texts\""), creel::Error);
+  CHECK_THROWS_AS(texts.replace_all([&](int, const auto& value) { return texts.clear(), value; }),
+                  creel::Error);
+  CHECK(texts.size() == 145);
+  on_threads(4, [&](int t) {  // no increment is lost
+    for (int round = 0; round < 50; ++round) {
+      if (t == 0) {
+        numbers.replace_all([](int, long value) { return value + 1000; });
+      } else {
+        for (int i = 0; i < 300; ++i) numbers.merge(i, 1, std::plus<>());
+      }
+    }
+  });
+  for (int i = 0; i < 300; ++i) CHECK(numbers.get(i) == i + 50 * 1000 + 3 * 50);
 }
 
 TEST_CASE("concurrent_hash_map: what is removed is freed, and all of it with the map") {
@@ -197,7 +227,52 @@ TEST_CASE("concurrent_hash_map: merge and compute_if_absent are atomic, on platf
     }
   });
   CHECK(makings == 1000);
-  CHECK(counts.reduce([](int, long count) { return count; }, std::plus<>()) == 6 * 20000);
+  CHECK(counts.reduce_values(1, std::plus<>()) == 6 * 20000);
+}
+
+TEST_CASE("concurrent_hash_map: several threads grow it at once, and readers do not wait for them") {
+  ConcurrentHashMap<int, int> map;
+  constexpr int kEach = 20000;
+  std::atomic<int> lost{0};
+  on_threads(6, [&](int t) {
+    for (int i = 0; i < kEach; ++i) {
+      const int key = i * 6 + t;
+      map.put(key, -key);
+      if (map.get(key) != -key || map.get(i / 2 * 6 + t) != -(i / 2 * 6 + t)) ++lost;
+    }
+  });
+  CHECK(lost == 0);
+  CHECK(map.size() == 6 * kEach);
+  CHECK(map.reduce_keys(
+            1, [](int) { return 1; }, 0, std::plus<>()) == 6 * kEach);
+}
+
+TEST_CASE("concurrent_hash_map: values of all sizes, in place and exchanged") {
+  const auto check = [](auto first, auto second) {
+    using V = decltype(first);
+    ConcurrentHashMap<int, V> map;
+    CHECK_FALSE(map.put(1, first));
+    CHECK(map.put(1, second) == first);
+    CHECK(map.get(1) == second);
+    CHECK(map.replace(1, second, first));
+    CHECK_FALSE(map.remove(1, second));
+    CHECK(map.compute(1, [&](int, const V* before) { return *before == first ? second : first; }) == second);
+    for (int i = 0; i < 2000; ++i) {  // memory of removed ones is used again
+      map.put(i % 7 + 10, first);
+      map.remove((i + 3) % 7 + 10);
+    }
+    CHECK(map.get(1) == second);
+  };
+  int one = 1;
+  int two = 2;
+  check(true, false);
+  check('a', 'b');
+  check(1.5, -2.5);
+  check(&one, &two);
+  check(Three{{1, 2, 3}}, Three{{4, 5, 6}});
+  check(Large{{1, 2, 3, 4, 5}}, Large{{6, 7, 8, 9, 0}});
+  check(std::string("short"), std::string("long enough to be allocated elsewhere"));
+  check(std::make_shared<int>(1), std::make_shared<int>(2));
 }
 
 TEST_CASE(

@@ -74,6 +74,7 @@ void create_and_join(const Report& report);
 void switches(const Report& report, int carriers);
 void parked(const Report& report);
 void locks(const Report& report);
+void maps(const Report& report);
 void deadlocks(const Report& report);
 /// Parks `threads` threads, measures dumps of them within the process, then answers attach clients until
 /// standard input ends.

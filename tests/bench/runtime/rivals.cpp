@@ -51,8 +51,8 @@ class Finder {
   }
 
   FoundRivals find() {
-    find_cxx("std", {}, {"fork-join", "submit", "lock"}, "");
-    find_cxx("tbb", {"-ltbb"}, {"fork-join", "submit"}, "oneTBB");
+    find_cxx("std", {}, {"fork-join", "submit", "lock", "map"}, "");
+    find_cxx("tbb", {"-ltbb"}, {"fork-join", "submit", "map"}, "oneTBB");
     find_cxx("fiber", {"-lboost_fiber", "-lboost_context"}, {"vt-create", "vt-switch-p1", "vt-parked"},
              "Boost.Fiber");
     find_java();
@@ -132,7 +132,7 @@ class Finder {
       return made;
     };
     Rival rival{"java" + std::to_string(version), {}};
-    for (const char* group : {"fork-join", "submit", "lock"}) rival.groups[group] = command({}, {group});
+    for (const char* group : {"fork-join", "submit", "lock", "map"}) rival.groups[group] = command({}, {group});
     for (const char* threads : {"100", "1000"}) {
       // Its log of safepoints says how long the program stood still for a dump.
       rival.groups[std::string("dump-") + threads] =

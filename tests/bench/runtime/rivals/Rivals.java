@@ -5,6 +5,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -106,6 +107,7 @@ public class Rivals {
   }
 
   static long counter;
+  static volatile long sink;
 
   static double millionsASecond(int threads, Body increment) throws Exception {
     double best = 0;
@@ -149,6 +151,52 @@ public class Rivals {
           lock.unlock();
         }
       }), "Mops/s");
+    }
+  }
+
+  /** The loads of map_load.hpp. */
+  static void maps() throws Exception {
+    final int keys = 1 << 16;
+    final int calls = 300_000;
+    Object[][] mixes = {{"get", 0, 0}, {"update10", 10, 0}, {"update50", 50, 0}, {"churn10", 5, 5}, {"churn50", 25, 25}};
+    for (Object[] mix : mixes) {
+      final int puts = (int) mix[1];
+      final int removes = (int) mix[2];
+      for (int threads : new int[] {1, 2}) {
+        ConcurrentHashMap<Long, Long> map = new ConcurrentHashMap<>();
+        for (long key = 0; key < keys; key++) {
+          if (removes == 0 || key % 2 == 1) map.put(key, key);
+        }
+        double ns = bestNs(25, () -> {
+          Thread[] all = new Thread[threads];
+          for (int t = 0; t < threads; t++) {
+            long seed = 0x2545f4914f6cdd1dL * (t + 1);
+            all[t] = new Thread(() -> {
+              long random = seed;
+              long sum = 0;
+              for (int i = 0; i < calls; i++) {
+                random ^= random << 13;
+                random ^= random >>> 7;
+                random ^= random << 17;
+                long key = (random >>> 8) % keys;
+                int draw = (int) ((random >>> 40) % 100);
+                if (draw < puts) {
+                  map.put(key, random);
+                } else if (draw < puts + removes) {
+                  map.remove(key);
+                } else {
+                  Long value = map.get(key);
+                  if (value != null) sum += value;
+                }
+              }
+              sink = sum;
+            });
+          }
+          for (Thread thread : all) thread.start();
+          for (Thread thread : all) thread.join();
+        });
+        report("map." + mix[0] + ".t" + threads, "", ns / calls, "ns");
+      }
     }
   }
 
@@ -307,6 +355,7 @@ public class Rivals {
         submit("-fjp", new ForkJoinPool(2));
       }
       case "lock" -> lock();
+      case "map" -> maps();
       case "vt-create" -> createAndJoin();
       case "vt-parked" -> parked();
       case "vt-switch" -> switches(arguments[1]);

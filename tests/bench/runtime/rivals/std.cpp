@@ -1,11 +1,14 @@
-// What C++ itself offers: the plain recursion, std::async, std::mutex.
+// What C++ itself offers: the plain recursion, std::async, std::mutex, and a map under one.
+#include "map_load.hpp"
 #include "rival.hpp"
 
 #include <atomic>
 #include <future>
 #include <mutex>
+#include <shared_mutex>
 #include <string>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 namespace {
@@ -49,6 +52,33 @@ void lock() {
   }
 }
 
+template <typename Mutex, typename Reading>
+struct Locked {
+  std::unordered_map<std::uint64_t, std::uint64_t> map;
+  Mutex mutex;
+  std::uint64_t get(std::uint64_t key) {
+    const Reading guard{mutex};
+    const auto at = map.find(key);
+    return at == map.end() ? 0 : at->second;
+  }
+  void put(std::uint64_t key, std::uint64_t value) {
+    const std::lock_guard guard{mutex};
+    map[key] = value;
+  }
+  void remove(std::uint64_t key) {
+    const std::lock_guard guard{mutex};
+    map.erase(key);
+  }
+};
+
+template <typename Map>
+void maps(const char* peer) {
+  for (const MapLoad& load : map_loads()) {
+    Map map;
+    report(load.metric, peer, map_call_ns(map, load), "ns");
+  }
+}
+
 }  // namespace
 
 int main(int, char** argv) {
@@ -56,4 +86,8 @@ int main(int, char** argv) {
   if (group == "fork-join") fork_join();
   if (group == "submit") submit();
   if (group == "lock") lock();
+  if (group == "map") {
+    maps<Locked<std::mutex, std::lock_guard<std::mutex>>>("std-mutex");
+    maps<Locked<std::shared_mutex, std::shared_lock<std::shared_mutex>>>("std-shared-mutex");
+  }
 }

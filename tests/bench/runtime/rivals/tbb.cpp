@@ -1,6 +1,8 @@
-// oneTBB: task_group for fork-join, an arena of workers for tasks from outside.
+// oneTBB: task_group for fork-join, an arena of workers for tasks from outside, its hash map.
+#include "map_load.hpp"
 #include "rival.hpp"
 
+#include <oneapi/tbb/concurrent_hash_map.h>
 #include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/task_arena.h>
 #include <oneapi/tbb/task_group.h>
@@ -70,10 +72,33 @@ void submit() {
   report("submit.batch1M", "onetbb-enqueue", batch / kBatch, "ns/task");
 }
 
+struct Numbers {
+  using Map = tbb::concurrent_hash_map<std::uint64_t, std::uint64_t>;
+  Map map;
+  std::uint64_t get(std::uint64_t key) {
+    Map::const_accessor at;
+    return map.find(at, key) ? at->second : 0;
+  }
+  void put(std::uint64_t key, std::uint64_t value) {
+    Map::accessor at;
+    map.insert(at, key);
+    at->second = value;
+  }
+  void remove(std::uint64_t key) { map.erase(key); }
+};
+
+void maps() {
+  for (const MapLoad& load : map_loads()) {
+    Numbers numbers;
+    report(load.metric, "onetbb", map_call_ns(numbers, load), "ns");
+  }
+}
+
 }  // namespace
 
 int main(int, char** argv) {
   const std::string group = argv[1] != nullptr ? argv[1] : "";
   if (group == "fork-join") fork_join();
   if (group == "submit") submit();
+  if (group == "map") maps();
 }
