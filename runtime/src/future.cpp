@@ -108,6 +108,7 @@ WaitOutcome FutureCore::await_end(Deadline deadline, const char* type, Interrupt
 
 bool FutureCore::wait(Deadline deadline, const char* type) {
   if (is_done()) return true;  // also for a thread that was interrupted: it gets what is there
+  if (is_done()) return true;  // also for a thread that was interrupted, which stays so
   const WaitOutcome outcome = current_record().take_interrupt()
                                   ? WaitOutcome::Interrupted
                                   : await_end(deadline, type, Interruptible::Yes);

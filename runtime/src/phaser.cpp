@@ -1,3 +1,5 @@
+#include "fork_join_state.hpp"
+
 #include <creel/runtime/error.hpp>
 #include <creel/runtime/lock_support.hpp>
 #include <creel/runtime/phaser.hpp>
@@ -138,8 +140,9 @@ void Phaser::arrived_last(std::uint64_t state) {
 std::int32_t Phaser::arrive_and_await_advance() { return await_advance(arrive()); }
 
 WaitOutcome Phaser::await(std::int32_t phase_to_end, Deadline deadline, Interruptible interruptible) {
-  if (interruptible == Interruptible::Yes && Thread::interrupted()) return WaitOutcome::Interrupted;
   if (phase() != phase_to_end) return WaitOutcome::Met;
+  if (interruptible == Interruptible::Yes && Thread::interrupted()) return WaitOutcome::Interrupted;
+  const detail::ForkJoinCompensation compensation;  // the parties to come may be tasks of the same pool
   const Blocker blocker{this, "creel::Phaser", name_.empty() ? nullptr : name_.c_str()};
   return queue_.await(blocker, deadline, interruptible, detail::WaitQueue::Order::Any,
                       [&] { return phase() != phase_to_end; });

@@ -4,10 +4,24 @@
 #include <creel/runtime/lock_support.hpp>
 #include <creel/runtime/semaphore.hpp>
 
+#include <algorithm>
+
 namespace creel {
 
 using detail::Interruptible;
 using detail::WaitOutcome;
+
+Semaphore::Semaphore(std::int64_t permits, std::string name, Fairness fairness)
+    : word_(2 * std::clamp(permits, -kMostPermits, kMostPermits)),
+      fair_(fairness == Fairness::Fair),
+      name_(std::move(name)) {
+  if (permits > kMostPermits || permits < -kMostPermits) throw_too_many(permits);
+}
+
+void Semaphore::throw_too_many(std::int64_t more) const {
+  throw Error(to_string() + ": " + std::to_string(more) + " more; from " + std::to_string(-kMostPermits) +
+              " to " + std::to_string(kMostPermits) + " are possible");
+}
 
 void Semaphore::check(std::int64_t permits) const {
   if (permits < 0) [[unlikely]] {
@@ -69,36 +83,43 @@ bool Semaphore::try_acquire(std::int64_t permits, Deadline deadline) {
 
 void Semaphore::release(std::int64_t permits) {
   check(permits);
+  const auto has_room = [&](std::int64_t seen) {
+    return permits <= kMostPermits - std::max<std::int64_t>(seen >> 1, 0);
+  };
   std::int64_t seen = word_.load(std::memory_order_relaxed);
   while ((seen & kWaiters) == 0) {
+    if (!has_room(seen)) throw_too_many(permits);
     if (word_.compare_exchange_weak(seen, seen + 2 * permits, std::memory_order_release,
                                     std::memory_order_relaxed)) {
       return;
     }
   }
+  bool added = true;
   queue_.change_and_wake_one([&](bool no_waiters) {
     // Nobody can enter the queue meanwhile, so that the flag is exact.
-    while (!word_.compare_exchange_weak(seen,
+    while ((added = has_room(seen)) &&
+           !word_.compare_exchange_weak(seen,
                                         ((seen + 2 * permits) & ~kWaiters) | (no_waiters ? 0 : kWaiters),
                                         std::memory_order_release, std::memory_order_relaxed)) {
     }
   });
+  if (!added) throw_too_many(permits);
 }
 
 std::int64_t Semaphore::drain_permits() noexcept {
   std::int64_t seen = word_.load(std::memory_order_relaxed);
-  while ((seen >> 1) > 0) {
-    if (word_.compare_exchange_weak(seen, seen & kWaiters, std::memory_order_acquire,
-                                    std::memory_order_relaxed)) {
-      return seen >> 1;
-    }
+  while (!word_.compare_exchange_weak(seen, seen & kWaiters, std::memory_order_acquire,
+                                      std::memory_order_relaxed)) {
   }
-  return 0;
+  return seen >> 1;
 }
 
 void Semaphore::reduce_permits(std::int64_t permits) {
   check(permits);
-  word_.fetch_sub(2 * permits, std::memory_order_relaxed);
+  std::int64_t seen = word_.load(std::memory_order_relaxed);
+  do {
+    if (permits > kMostPermits + std::min<std::int64_t>(seen >> 1, 0)) throw_too_many(-permits);
+  } while (!word_.compare_exchange_weak(seen, seen - 2 * permits, std::memory_order_relaxed));
 }
 
 std::string Semaphore::to_string() const {

@@ -55,3 +55,15 @@ TEST_CASE("a latch may go as soon as await has returned") {
     thread.join();
   }
 }
+
+TEST_CASE("a latch that is open still tells an interrupt; a deadline that has passed does not wait") {
+  CountDownLatch open{0};
+  CHECK(open.await(-1s));
+  Thread::current().interrupt();
+  CHECK_THROWS_AS(open.await(), creel::InterruptedError);
+  CHECK_FALSE(Thread::interrupted());
+  CountDownLatch closed{1};
+  CHECK_FALSE(closed.await(-1s));
+  CHECK_FALSE(closed.await(0ns));
+  CHECK(closed.count() == 1);
+}

@@ -129,3 +129,17 @@ TEST_CASE("cyclic_barrier: reset breaks those that wait and is new for those tha
   CHECK(barrier.await() == 0);
   CHECK(next.join(20s));
 }
+
+TEST_CASE("cyclic_barrier: a deadline that has passed breaks it at once, unless nobody is missing") {
+  CyclicBarrier barrier{2};
+  const Thread other = Thread::of_platform().start([&] { CHECK(barrier.await() == 1); });
+  await_state(other, ThreadState::Waiting);
+  CHECK(barrier.await(-1s) == 0);
+  CHECK(other.join(20s));
+  CHECK_FALSE(barrier.is_broken());
+  CHECK_THROWS_AS(barrier.await(-1s), creel::TimeoutError);
+  CHECK(barrier.is_broken());
+  Thread::current().interrupt();
+  CHECK_THROWS_AS(barrier.await(), BrokenBarrierError);  // which it is whoever comes
+  CHECK(Thread::interrupted());
+}

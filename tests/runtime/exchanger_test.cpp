@@ -81,3 +81,14 @@ TEST_CASE("exchanger: stress: every item ends up with exactly one thread, also w
   std::sort(held.begin(), held.end());
   for (int t = 0; t < kThreads; ++t) CHECK(held[static_cast<std::size_t>(t)] == t);
 }
+
+TEST_CASE("exchanger: a deadline that has passed swaps with one who waits, and waits for nobody") {
+  Exchanger<int> exchanger;
+  CHECK_THROWS_AS(exchanger.exchange(1, -1s), creel::TimeoutError);
+  const Thread other = Thread::of_platform().start([&] { CHECK(exchanger.exchange(2) == 1); });
+  await_state(other, ThreadState::Waiting);
+  Thread::current().interrupt();
+  CHECK_THROWS_AS(exchanger.exchange(1), creel::InterruptedError);  // before it looks who is there
+  CHECK(exchanger.exchange(1, -1s) == 2);
+  CHECK(other.join(20s));
+}

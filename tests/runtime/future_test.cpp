@@ -1,11 +1,13 @@
 #include "thread_record.hpp"
 
+#include <creel/runtime/count_down_latch.hpp>
 #include <creel/runtime/executors.hpp>
 #include <creel/runtime/future.hpp>
 #include <creel/runtime/thread.hpp>
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -122,4 +124,46 @@ TEST_CASE("values that cannot be copied are moved out of a temporary future") {
   auto pool = creel::executors::new_fixed_thread_pool(1);
   const std::unique_ptr<int> value = pool->submit([] { return std::make_unique<int>(5); }).get();
   CHECK(*value == 5);
+}
+
+TEST_CASE("a future that has ended gives its value to a thread that was interrupted, which stays so") {
+  creel::Promise<int> promise;
+  const creel::Future<int> future = promise.future();
+  CHECK_THROWS_AS(future.get(0ms), creel::TimeoutError);
+  CHECK_THROWS_AS(future.get(-1s), creel::TimeoutError);
+  promise.set_value(4);
+  Thread::current().interrupt();
+  CHECK(future.get() == 4);
+  CHECK(future.get(-1s) == 4);
+  CHECK(future.wait());
+  CHECK(Thread::interrupted());
+  CHECK_FALSE(future.cancel());
+  CHECK_FALSE(future.is_cancelled());
+}
+
+TEST_CASE("a future that is cancelled while its work runs ends at once, interrupting or not") {
+  for (const bool interrupt : {true, false}) {
+    const auto pool = creel::executors::new_fixed_thread_pool(1);
+    creel::CountDownLatch started{1}, release{1};
+    std::atomic<bool> interrupted{false};
+    const auto future = pool->submit([&] {
+      started.count_down();
+      try {
+        release.await();
+      } catch (const creel::InterruptedError&) {
+        interrupted = true;
+      }
+      return 1;
+    });
+    started.await();
+    CHECK(future.cancel(interrupt));
+    CHECK_FALSE(future.cancel(interrupt));
+    CHECK(future.is_cancelled());
+    CHECK(future.is_done());
+    CHECK_THROWS_AS(future.get(), creel::CancelledError);
+    release.count_down();
+    pool->close();
+    CHECK(interrupted == interrupt);
+    CHECK_THROWS_AS(future.get(), creel::CancelledError);  // what the work returned does not matter
+  }
 }

@@ -1,5 +1,6 @@
 #include "thread_record.hpp"
 
+#include <creel/runtime/fork_join_pool.hpp>
 #include <creel/runtime/phaser.hpp>
 #include <creel/runtime/thread.hpp>
 
@@ -194,4 +195,27 @@ TEST_CASE("phaser: stress: parties come and go in a tier") {
   }
   CHECK(child.registered_parties() == 0);
   CHECK(root.registered_parties() == 1);
+}
+
+TEST_CASE("phaser: a phase that is over is told also to a thread that was interrupted, which stays so") {
+  Phaser phaser{1};
+  phaser.arrive();
+  Thread::current().interrupt();
+  CHECK(phaser.await_advance_interruptibly(0) == 1);
+  CHECK(Thread::interrupted());
+  CHECK(phaser.await_advance_interruptibly(-3) == -3);
+  Thread::current().interrupt();
+  CHECK_THROWS_AS(phaser.await_advance_interruptibly(1), creel::InterruptedError);
+  CHECK(phaser.phase() == 1);  // an interrupt does not change it
+  CHECK(phaser.unarrived_parties() == 1);
+}
+
+TEST_CASE("phaser: a worker of a ForkJoinPool that waits lets another one bring the party that is missing") {
+  creel::ForkJoinPool pool{1};
+  Phaser phaser{2};
+  const auto waits = pool.submit([&] {
+    const auto arrives = pool.submit([&] { return phaser.arrive(); });
+    return phaser.arrive_and_await_advance();
+  });
+  CHECK(waits.get(20s) == 1);
 }

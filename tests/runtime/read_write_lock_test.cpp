@@ -1,6 +1,7 @@
 #include "thread_record.hpp"
 
 #include <creel/runtime/condition.hpp>
+#include <creel/runtime/count_down_latch.hpp>
 #include <creel/runtime/deadlock.hpp>
 #include <creel/runtime/monitor.hpp>
 #include <creel/runtime/read_write_lock.hpp>
@@ -355,4 +356,26 @@ TEST_CASE("read_write_lock: stress: pairs stay equal, nobody starves, platform a
     CHECK(lock.read_lock_count() == 0);
     CHECK_FALSE(lock.is_write_locked());
   }
+}
+
+TEST_CASE("read_write_lock: what a thread does not hold it cannot give back, and others' holds stay") {
+  creel::ReentrantReadWriteLock lock{"table"};
+  CHECK_THROWS_AS(lock.read_lock().unlock(), creel::Error);
+  CHECK_THROWS_AS(lock.write_lock().unlock(), creel::Error);
+  creel::CountDownLatch held{1}, release{1};
+  const Thread reader = Thread::of_platform().start([&] {
+    const std::scoped_lock guard{lock.read_lock()};
+    held.count_down();
+    release.await();
+  });
+  held.await();
+  CHECK_THROWS_AS(lock.read_lock().unlock(), creel::Error);
+  CHECK(lock.read_lock_count() == 1);
+  CHECK_FALSE(lock.write_lock().try_lock());
+  CHECK_FALSE(lock.write_lock().try_lock(-1s));
+  Thread::current().interrupt();
+  CHECK_THROWS_AS(lock.read_lock().try_lock(0ms), creel::InterruptedError);
+  CHECK_FALSE(Thread::interrupted());
+  release.count_down();
+  CHECK(reader.join(20s));
 }

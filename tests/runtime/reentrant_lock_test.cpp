@@ -1,6 +1,7 @@
 #include "thread_record.hpp"
 
 #include <creel/runtime/condition.hpp>
+#include <creel/runtime/count_down_latch.hpp>
 #include <creel/runtime/reentrant_lock.hpp>
 #include <creel/runtime/thread.hpp>
 
@@ -220,4 +221,70 @@ TEST_CASE("a lock tells who waits for it and on its conditions, and who holds it
   lock.unlock();
   CHECK(waiter.join(20s));
   CHECK(queued.join(20s));
+}
+
+TEST_CASE(
+    "a deadline that has passed: try_lock takes what is free, or held by the caller, and waits for nothing") {
+  creel::ReentrantLock lock{"turns", creel::ReentrantLock::Fairness::Fair};
+  creel::CountDownLatch release{1};
+  lock.lock();
+  const Thread first = Thread::of_platform().start([&] {
+    lock.lock();
+    release.await();
+    lock.unlock();
+  });
+  await_state(first, ThreadState::Waiting);
+  CHECK(lock.try_lock(-1s));  // held by the caller: a hold more
+  CHECK(lock.hold_count() == 2);
+  lock.unlock();
+  const Thread late = Thread::of_virtual().start([&] { CHECK_FALSE(lock.try_lock(-1s)); });
+  CHECK(late.join(20s));
+  lock.unlock();
+  release.count_down();
+  CHECK(first.join(20s));
+  CHECK(lock.try_lock(-1s));
+  lock.unlock();
+}
+
+TEST_CASE("who was interrupted before gets neither the lock interruptibly nor into a wait") {
+  creel::ReentrantLock lock;
+  creel::Condition changed = lock.condition("changed");
+  lock.lock();
+  Thread::current().interrupt();
+  CHECK_THROWS_AS(lock.lock_interruptibly(), creel::InterruptedError);  // also if it is held already
+  CHECK(lock.hold_count() == 1);
+  Thread::current().interrupt();
+  CHECK_THROWS_AS(lock.try_lock(0ms), creel::InterruptedError);
+  Thread::current().interrupt();
+  CHECK_THROWS_AS(changed.await(), creel::InterruptedError);
+  CHECK(lock.is_held_by_current_thread());
+  CHECK_FALSE(Thread::interrupted());
+  Thread::current().interrupt();
+  CHECK(lock.try_lock());
+  CHECK(Thread::interrupted());
+  lock.unlock();
+  CHECK_FALSE(changed.await(-1s));
+  lock.unlock();
+  CHECK_THROWS_AS(lock.unlock(), creel::Error);
+  CHECK_THROWS_AS(changed.await(), creel::Error);
+  CHECK_THROWS_AS(changed.signal(), creel::Error);
+  CHECK_THROWS_AS(changed.signal_all(), creel::Error);
+}
+
+TEST_CASE("a wait gives all holds up and has all of them again, when it was interrupted too") {
+  creel::ReentrantLock lock;
+  creel::Condition changed = lock.condition("changed");
+  const Thread waiter = Thread::of_virtual().start([&] {
+    const std::scoped_lock once{lock};
+    const std::scoped_lock twice{lock};
+    CHECK_THROWS_AS(changed.await(), creel::InterruptedError);
+    CHECK(lock.hold_count() == 2);
+    CHECK_FALSE(changed.await(1ms));
+    CHECK(lock.hold_count() == 2);
+  });
+  await_state(waiter, ThreadState::Waiting);
+  CHECK(lock.try_lock());
+  waiter.interrupt();
+  lock.unlock();
+  CHECK(waiter.join(20s));
 }

@@ -289,3 +289,20 @@ TEST_CASE("scheduled: many timers from many threads each run once") {
   CHECK(timer.await_termination(20s));
   CHECK(ran + cancelled == 1200);
 }
+
+TEST_CASE(
+    "scheduled: a time that has passed is now; a period of 0 or less, or a pool that is shut down, is "
+    "refused") {
+  ScheduledThreadPoolExecutor timer{{}};
+  auto late = timer.schedule([] { return 3; }, -5s);
+  CHECK(late.get(20s) == 3);
+  CHECK(late.get_delay() < 0s);
+  CHECK_THROWS_AS(timer.schedule_at_fixed_rate([] {}, 0s, 0s), creel::Error);
+  CHECK_THROWS_AS(timer.schedule_with_fixed_delay([] {}, 0s, -1s), creel::Error);
+  CHECK_FALSE(timer.await_termination(-1s));
+  Thread::current().interrupt();
+  CHECK_THROWS_AS(timer.await_termination(20s), creel::InterruptedError);
+  timer.shutdown();
+  CHECK(timer.await_termination(20s));
+  CHECK(timer.await_termination(-1s));
+}

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <vector>
 
 using namespace std::chrono_literals;
@@ -134,4 +135,62 @@ TEST_CASE("permits are taken away without waiting; a negative number is an error
   CHECK(semaphore.queue_length() == 1);
   semaphore.release(2);
   CHECK(waiter.join(20s));
+}
+
+TEST_CASE("draining a semaphore that is in debt forgives the debt, and says how much it was") {
+  Semaphore semaphore{-3};
+  CHECK(semaphore.drain_permits() == -3);
+  CHECK(semaphore.available_permits() == 0);
+  CHECK_FALSE(semaphore.try_acquire());
+  semaphore.release();
+  CHECK(semaphore.try_acquire());
+}
+
+TEST_CASE("more permits than a semaphore can count are refused, and none of them is added") {
+  constexpr std::int64_t kMost = Semaphore::kMostPermits;
+  CHECK_THROWS_AS(Semaphore{kMost + 1}, creel::Error);
+  CHECK_THROWS_AS(Semaphore{-kMost - 1}, creel::Error);
+  Semaphore semaphore{kMost - 1};
+  CHECK_THROWS_AS(semaphore.release(2), creel::Error);
+  CHECK_THROWS_AS(semaphore.release(std::numeric_limits<std::int64_t>::max()), creel::Error);
+  CHECK(semaphore.available_permits() == kMost - 1);
+  semaphore.release();
+  CHECK(semaphore.available_permits() == kMost);
+  CHECK_THROWS_AS(semaphore.release(), creel::Error);
+  CHECK(semaphore.drain_permits() == kMost);
+  semaphore.reduce_permits(kMost);
+  CHECK_THROWS_AS(semaphore.reduce_permits(1), creel::Error);
+  CHECK(semaphore.available_permits() == -kMost);
+  semaphore.release(kMost);
+  CHECK(semaphore.available_permits() == 0);
+  const Thread waiter = Thread::of_platform().start([&] { semaphore.acquire(kMost); });
+  await_state(waiter, ThreadState::Waiting);
+  semaphore.release(1);
+  CHECK_THROWS_AS(semaphore.release(kMost), creel::Error);  // with somebody in line
+  semaphore.release(kMost - 1);
+  CHECK(waiter.join(20s));
+}
+
+TEST_CASE(
+    "a fair semaphore: try_acquire with a deadline goes behind those who wait, without one it does not") {
+  Semaphore semaphore{0, "slots", Semaphore::Fairness::Fair};
+  const Thread waiter = Thread::of_platform().start([&] { semaphore.acquire(2); });
+  await_state(waiter, ThreadState::Waiting);
+  semaphore.release();  // not enough for the first in line
+  CHECK_FALSE(semaphore.try_acquire(0ms));
+  CHECK(semaphore.try_acquire());
+  semaphore.release(2);
+  CHECK(waiter.join(20s));
+}
+
+TEST_CASE("a thread that was interrupted before acquire is told, though there are permits") {
+  Semaphore semaphore{1};
+  Thread::current().interrupt();
+  CHECK_THROWS_AS(semaphore.acquire(), creel::InterruptedError);
+  CHECK_FALSE(Thread::interrupted());
+  Thread::current().interrupt();
+  CHECK_THROWS_AS(semaphore.try_acquire(0ms), creel::InterruptedError);
+  Thread::current().interrupt();
+  CHECK(semaphore.try_acquire());  // does not wait, so that it has nothing to tell
+  CHECK(Thread::interrupted());
 }

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -25,9 +26,11 @@ class Semaphore {
  public:
   enum class Fairness : bool { Unfair, Fair };
 
+  /// As many permits there may be, above zero and below.
+  static constexpr std::int64_t kMostPermits = std::numeric_limits<std::int64_t>::max() / 2;
+
   /// `permits` may be negative: that many releases come first. The name stands in dumps; it may be empty.
-  explicit Semaphore(std::int64_t permits, std::string name = {}, Fairness fairness = Fairness::Unfair)
-      : word_(permits * 2), fair_(fairness == Fairness::Fair), name_(std::move(name)) {}
+  explicit Semaphore(std::int64_t permits, std::string name = {}, Fairness fairness = Fairness::Unfair);
 
   /// Takes `permits` at once, waiting until there are that many. Throws InterruptedError.
   void acquire(std::int64_t permits = 1);
@@ -38,13 +41,16 @@ class Semaphore {
   /// Waits until `deadline`; returns whether the permits were taken. Throws InterruptedError.
   bool try_acquire(Deadline deadline) { return try_acquire(1, deadline); }
   bool try_acquire(std::int64_t permits, Deadline deadline);
+  /// Throws Error, and adds nothing, if there were more than kMostPermits then.
   void release(std::int64_t permits = 1);
 
   std::int64_t available_permits() const noexcept { return word_.load(std::memory_order_relaxed) >> 1; }
-  /// Takes all that are there; returns how many.
+  /// Takes all that are there, so that there are none; returns how many. Of a number below zero, which then
+  /// becomes zero too, that number.
   std::int64_t drain_permits() noexcept;
   /// Takes `permits` away without waiting, below zero if need be: for permits that stand for something that
-  /// is gone. Throws Error if `permits` is negative, as all calls do that take a number.
+  /// is gone. Throws Error if `permits` is negative, as all calls do that take a number, and if there were
+  /// less than -kMostPermits then.
   void reduce_permits(std::int64_t permits);
 
   bool is_fair() const noexcept { return fair_; }
@@ -55,6 +61,7 @@ class Semaphore {
 
  private:
   void check(std::int64_t permits) const;
+  [[noreturn]] void throw_too_many(std::int64_t more) const;
   detail::WaitOutcome wait(std::int64_t permits, Deadline deadline, detail::Interruptible interruptible);
 
   static constexpr std::int64_t kWaiters = 1;
