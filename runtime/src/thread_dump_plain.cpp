@@ -32,13 +32,17 @@ std::string object_text(const LockInfo& lock) {
 
 namespace {
 
+// As the JDK's, and the name if it has one.
+std::string lock_text(const LockInfo& lock) {
+  return "<" + detail::object_text(lock) + ">" + (lock.name.empty() ? "" : " \"" + lock.name + "\"");
+}
+
 // What stands under the frame in which the thread waits; nothing for a sleeping one.
 std::string wait_line(const WaitInfo& wait) {
   if (wait.on.address == 0) return {};
-  const std::string object = "<" + detail::object_text(wait.on) + ">" +
-                             (wait.on.owner != 0 ? ", owner #" + std::to_string(wait.on.owner) : "") +
-                             (wait.on.owner_pid != 0 ? " of process " + std::to_string(wait.on.owner_pid) : "") +
-                             "\n";
+  const std::string object =
+      lock_text(wait.on) + (wait.on.owner != 0 ? ", owner #" + std::to_string(wait.on.owner) : "") +
+      (wait.on.owner_pid != 0 ? " of process " + std::to_string(wait.on.owner_pid) : "") + "\n";
   switch (wait.kind) {
     case WaitKind::MonitorEnter:
       return "    - waiting to lock " + object;
@@ -54,7 +58,7 @@ std::string wait_line(const WaitInfo& wait) {
 
 void add_held(std::string& out, const ThreadInfo& thread, int depth) {
   for (const HeldLockInfo& held : thread.held) {
-    if (held.monitor && held.depth == depth) out += "    - locked <" + detail::object_text(held.lock) + ">\n";
+    if (held.monitor && held.depth == depth) out += "    - locked " + lock_text(held.lock) + "\n";
   }
 }
 

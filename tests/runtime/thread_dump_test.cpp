@@ -374,7 +374,7 @@ TEST_CASE("the JSON has the JDK's keys, containers and owners") {
   CHECK(thread.at("stack").size() > 3);
 }
 
-TEST_CASE("the plain text is that of the JDK's Thread.dump_to_file") {
+TEST_CASE("the plain text is that of the JDK's Thread.dump_to_file, with the names of locks") {
   creel::Monitor monitor{"accounts"};
   creel::ReentrantLock lock{"state"};
   const std::scoped_lock outer{monitor};
@@ -391,15 +391,16 @@ TEST_CASE("the plain text is that of the JDK's Thread.dump_to_file") {
   CHECK(std::regex_search(
       text, std::regex("^" + std::to_string(::getpid()) + "\n" + time + "\ncreel [^\n]+\n\n#")));
   CHECK(std::regex_search(
-      text, std::regex("\n\n#" + std::to_string(enters.id()) + " \"enters\" BLOCKED " + time +
-                       "\n    at [^\n]+\n    - waiting to lock <creel::Monitor@[0-9a-f]+>, owner #" + owner +
-                       "\n    at ")));
+      text,
+      std::regex("\n\n#" + std::to_string(enters.id()) + " \"enters\" BLOCKED " + time +
+                 "\n    at [^\n]+\n    - waiting to lock <creel::Monitor@[0-9a-f]+> \"accounts\", owner #" +
+                 owner + "\n    at ")));
   CHECK(std::regex_search(
       text, std::regex("\n\n#" + std::to_string(parks.id()) + " \"parks\" virtual WAITING " + time +
-                       "\n    at [^\n]+\n    - parking to wait for <creel::ReentrantLock@[0-9a-f]+>"
+                       "\n    at [^\n]+\n    - parking to wait for <creel::ReentrantLock@[0-9a-f]+> \"state\""
                        ", owner #" +
                        owner + "\n    at ")));
-  CHECK(text.find("    - locked <creel::Monitor@") != std::string::npos);
+  CHECK(std::regex_search(text, std::regex("\n    - locked <creel::Monitor@[0-9a-f]+> \"accounts\"\n")));
   lock.unlock();
   parks.join();
   monitor.unlock();

@@ -45,6 +45,8 @@
 #include <creel/runtime/scheduled_executor.hpp>
 #include <creel/runtime/scoped_value.hpp>
 #include <creel/runtime/semaphore.hpp>
+#include <creel/runtime/shared_monitor.hpp>
+#include <creel/runtime/shared_ring.hpp>
 #include <creel/runtime/shared_segment.hpp>
 #include <creel/runtime/socket_address.hpp>
 #include <creel/runtime/stack_trace.hpp>
