@@ -60,7 +60,7 @@ void virtual_entry() {
   {
     // On the thread's own stack to the end: destructors of what it captured may park.
     const std::function<void()> body = self.take_body();
-    run_thread_body(self.shared_from_this(), body, nullptr);
+    run_thread_body(self.shared_from_this(), body);
   }
   end_thread_locals(self);
   clear(*self.running.exchange(nullptr, kRelaxed));

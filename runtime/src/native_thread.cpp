@@ -113,8 +113,8 @@ void set_kernel_name(pid_t tid, const std::string& name) noexcept {
   ::close(fd);
 }
 
-void set_kernel_priority(int priority) noexcept {
-  if (priority != 5) ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 5 - priority);
+void set_kernel_priority(pid_t tid, int priority) noexcept {
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(tid), 5 - priority);
 }
 
 std::string describe_thread_limits(int error_number) {

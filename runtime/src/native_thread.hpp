@@ -39,7 +39,7 @@ void end_with_thread(std::shared_ptr<ThreadRecord> record, void (*ended)(ThreadR
 void set_kernel_name(pid_t tid, const std::string& name) noexcept;
 
 /// Java's 1..10 as nice 4..-5; silently nothing where the process may not.
-void set_kernel_priority(int priority) noexcept;
+void set_kernel_priority(pid_t tid, int priority) noexcept;
 
 /// Why no thread could be started, with the limits that were probably met.
 std::string describe_thread_limits(int error_number);

@@ -1,4 +1,5 @@
 #include "native_thread.hpp"
+#include "thread_body.hpp"
 #include "thread_record.hpp"
 #include "virtual_thread.hpp"
 
@@ -48,6 +49,13 @@ bool Thread::is_virtual() const noexcept { return record_->is_virtual; }
 bool Thread::is_daemon() const noexcept { return record_->daemon.load(std::memory_order_relaxed); }
 int Thread::priority() const noexcept { return record_->priority.load(std::memory_order_relaxed); }
 ThreadState Thread::state() const noexcept { return record_->state.load(std::memory_order_acquire); }
+
+void Thread::set_priority(int priority) const {
+  detail::check_priority(priority);
+  record_->priority.store(static_cast<std::int8_t>(priority), std::memory_order_relaxed);
+  const pid_t tid = record_->os_tid.load(std::memory_order_relaxed);
+  if (!record_->is_virtual && tid != 0) detail::set_kernel_priority(tid, priority);
+}
 
 void Thread::set_name(std::string name) {
   const pid_t tid = record_->os_tid.load(std::memory_order_relaxed);
@@ -121,7 +129,15 @@ std::vector<Thread> Thread::all() {
   return threads;
 }
 
+ThreadCounts Thread::counts() noexcept { return detail::ThreadRegistry::instance().counts(); }
+void Thread::reset_peak_count() noexcept { detail::ThreadRegistry::instance().reset_peak(); }
+
 bool Thread::holds_lock(const Monitor& monitor) noexcept { return monitor.is_held_by_current_thread(); }
+
+void detail::check_priority(int priority) {
+  if (priority >= 1 && priority <= 10) return;
+  throw Error("thread priority " + std::to_string(priority) + " is out of range; use 1 (least) to 10");
+}
 
 void Thread::on_spin_wait() noexcept { detail::cpu_relax(); }
 

@@ -4,15 +4,14 @@
 #include "thread_body.hpp"
 #include "thread_local_map.hpp"
 #include "thread_record.hpp"
+#include "uncaught_handlers.hpp"
 #include "virtual_thread.hpp"
 
-#include <creel/runtime/log.hpp>
 #include <creel/runtime/thread_container.hpp>
 
 #include <cxxabi.h>
 
 #include <atomic>
-#include <mutex>
 #include <utility>
 
 namespace creel {
@@ -82,8 +81,9 @@ void* native_entry(void* argument) {
   const std::function<void()> body = std::exchange(self.body, nullptr);  // ends here, on its own thread
   detail::attach_record_to_thread(record);
   detail::set_kernel_name(record->os_tid, record->name());
-  detail::set_kernel_priority(record->priority);
-  detail::run_thread_body(record, body, nullptr);
+  if (const int priority = record->priority; priority != 5)
+    detail::set_kernel_priority(record->os_tid, priority);
+  detail::run_thread_body(record, body);
   return nullptr;
 }
 
@@ -106,26 +106,10 @@ void launch(const std::shared_ptr<detail::ThreadRecord>& record) {
   }
 }
 
-// What Thread::set_default_uncaught_exception_handler sets.
-struct DefaultHandler {
-  std::mutex lock;
-  UncaughtExceptionHandler handler;
-};
-DefaultHandler& default_handler() noexcept {
-  static auto* handler = new DefaultHandler;  // never freed: threads may end after the last static destructor
-  return *handler;
-}
-
 }  // namespace
 
 std::shared_ptr<detail::ThreadRecord> Thread::Builder::Options::make(std::function<void()> body,
                                                                      std::stop_source stopper) {
-  if (handler) {
-    // Rare, so that it lies with the body instead of making every record larger.
-    body = [body = std::move(body), handler = handler] {
-      detail::run_thread_body(detail::current_record().shared_from_this(), body, handler);
-    };
-  }
   std::shared_ptr<detail::ThreadRecord> record;
   if (is_virtual) {
     const std::size_t bytes = stack_size != 0 ? stack_size : detail::kDefaultVirtualStackBytes;
@@ -136,6 +120,7 @@ std::shared_ptr<detail::ThreadRecord> Thread::Builder::Options::make(std::functi
   }
   fill(*record);
   record->stopper = std::move(stopper);
+  if (handler) detail::set_own_handler(*record, handler);
   return record;
 }
 
@@ -151,18 +136,6 @@ void Thread::start() const {
   if (!record_->state.compare_exchange_strong(expected, ThreadState::Runnable, std::memory_order_relaxed))
     throw Error("thread \"" + record_->name() + "\" was started before; a thread runs once");
   launch(record_);
-}
-
-void Thread::set_default_uncaught_exception_handler(UncaughtExceptionHandler handler) {
-  DefaultHandler& now = default_handler();
-  const std::lock_guard guard{now.lock};
-  now.handler.swap(handler);  // what was there is destroyed after the lock
-}
-
-UncaughtExceptionHandler Thread::default_uncaught_exception_handler() {
-  DefaultHandler& now = default_handler();
-  const std::lock_guard guard{now.lock};
-  return now.handler;
 }
 
 Thread Thread::start_virtual_thread(std::function<void()> body) {
@@ -200,9 +173,7 @@ Thread::Builder& Thread::Builder::daemon(bool on) {
 }
 
 Thread::Builder& Thread::Builder::priority(int priority) {
-  if (priority < 1 || priority > 10) {
-    throw Error("thread priority " + std::to_string(priority) + " is out of range; use 1 (least) to 10");
-  }
+  detail::check_priority(priority);
   options_->priority = priority;
   return *this;
 }
@@ -258,29 +229,6 @@ std::string describe_exception(const std::exception_ptr& exception) {
   } catch (...) {
     const std::type_info* type = abi::__cxa_current_exception_type();
     return type != nullptr ? "exception of type " + type_name(*type) : "unknown exception";
-  }
-}
-
-void run_thread_body(const std::shared_ptr<ThreadRecord>& record, const std::function<void()>& body,
-                     const UncaughtExceptionHandler& handler) {
-  try {
-    body();
-  } catch (abi::__forced_unwind&) {
-    throw;  // pthread_exit
-  } catch (...) {
-    const std::exception_ptr exception = std::current_exception();
-    try {
-      if (const UncaughtExceptionHandler chosen =
-              handler ? handler : Thread::default_uncaught_exception_handler()) {
-        chosen(Thread(record), exception);
-        return;
-      }
-    } catch (const std::exception& error) {
-      log::error("thread.handler_failed", {{"what", error.what()}});
-    } catch (...) {
-      log::error("thread.handler_failed");
-    }
-    log::error("thread.uncaught", {{"what", describe_exception(exception)}});
   }
 }
 

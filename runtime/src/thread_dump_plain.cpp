@@ -39,6 +39,9 @@ std::string lock_text(const LockInfo& lock) {
 
 // What stands under the frame in which the thread waits; nothing for a sleeping one.
 std::string wait_line(const WaitInfo& wait) {
+  if (wait.kind == WaitKind::External && wait.on.address == 0) {
+    return "    - blocked in call \"" + wait.on.name + "\"\n";
+  }
   if (wait.on.address == 0) return {};
   const std::string object =
       lock_text(wait.on) + (wait.on.owner != 0 ? ", owner #" + std::to_string(wait.on.owner) : "") +
@@ -51,9 +54,12 @@ std::string wait_line(const WaitInfo& wait) {
       return "    - waiting on " + object;
     case WaitKind::Parking:
       return "    - parking to wait for " + object;
-    default:
-      return {};
+    case WaitKind::External:
+      return "    - blocked in " + object;
+    case WaitKind::Sleeping:
+      break;
   }
+  return {};
 }
 
 void add_held(std::string& out, const ThreadInfo& thread, int depth) {

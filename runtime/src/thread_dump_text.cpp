@@ -43,7 +43,8 @@ StateWords words_of(const ThreadInfo& thread) noexcept {
     case WaitKind::Sleeping:
       return {"waiting on condition", "TIMED_WAITING (sleeping)", ""};
     case WaitKind::External:
-      return {"runnable", "RUNNABLE", "blocked in"};
+      return {"waiting on condition", timed ? "TIMED_WAITING (in blocking call)" : "WAITING (in blocking call)",
+              "blocked in"};
     case WaitKind::Parking:
       break;
   }
@@ -263,6 +264,12 @@ class TextDump {
     add("\t- ");
     add(words.lock);
     add(" ");
+    if (wait.on.address == 0) {  // a call of blocking()
+      add("call \"");
+      add(wait.on.name);
+      add("\"\n");
+      return;
+    }
     write_object(wait.on);
     if (wait.on.owner == 0 || wait.kind == WaitKind::Joining) return;
     add("\t  held by \"");

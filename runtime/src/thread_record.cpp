@@ -2,6 +2,7 @@
 
 #include "native_thread.hpp"
 #include "thread_local_map.hpp"
+#include "uncaught_handlers.hpp"
 
 #include <sys/prctl.h>
 #include <sys/uio.h>
@@ -154,11 +155,15 @@ ThreadRegistry::Counts ThreadRegistry::counts() const noexcept {
   return {read(state_->live), read(state_->peak), read(state_->started), read(state_->daemon), virtual_live};
 }
 
+void ThreadRegistry::reset_peak() noexcept {
+  state_->peak.store(state_->live.load(std::memory_order_relaxed), std::memory_order_relaxed);
+}
+
 ThreadRecord::ThreadRecord(bool virtual_thread) : id(next_thread_id()), is_virtual(virtual_thread) {
   wait_node.thread = condition_node.thread = this;
 }
 
-ThreadRecord::~ThreadRecord() = default;
+ThreadRecord::~ThreadRecord() { forget_own_handler(*this); }
 
 std::string ThreadRecord::name() const {
   std::string name(32, '\0');  // allocated before the lock is taken: most fit
@@ -209,6 +214,7 @@ std::uintptr_t ThreadRecord::pop_held_slow(const void* object) noexcept {
 
 void ThreadRecord::end() noexcept {
   os_tid.store(0, std::memory_order_relaxed);
+  forget_own_handler(*this);
   const std::shared_ptr<ThreadRecord> keep = ThreadRegistry::instance().remove(*this);
   joiners.change_and_wake_all([this] { state.store(ThreadState::Terminated, std::memory_order_release); });
 }

@@ -132,6 +132,7 @@ class ThreadRecord {
   // Not 0: the interrupt flag is set, and by whom: Thread::interrupt(), StopInterrupt, or both.
   static constexpr std::uint8_t kInterrupt = 1, kStopInterrupt = 2;
   std::atomic<std::uint8_t> interrupted{0};
+  std::atomic<bool> has_handler{false};  // for uncaught exceptions: see uncaught_handlers.hpp
   mutable SpinLock name_lock;
   std::atomic<pid_t> os_tid{0};  // 0 before start, after the end, and for an unmounted virtual thread
   // LockSupport's token, the futex word of platform threads.
@@ -255,11 +256,9 @@ class ThreadRegistry {
   std::vector<std::shared_ptr<ThreadRecord>> snapshot() const;
   std::shared_ptr<ThreadRecord> find(std::uint64_t id) const;
 
-  /// Platform threads; virtual_live counts the virtual ones.
-  struct Counts {
-    std::uint64_t live = 0, peak = 0, started = 0, daemon = 0, virtual_live = 0;
-  };
+  using Counts = ThreadCounts;
   Counts counts() const noexcept;
+  void reset_peak() noexcept;
 
  private:
   struct State;

@@ -1,3 +1,4 @@
+#include "creel_test/both_kinds.hpp"
 #include "creel_test/eventually.hpp"
 #include "thread_body.hpp"
 #include "thread_record.hpp"
@@ -7,6 +8,7 @@
 #include <creel/runtime/thread.hpp>
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +16,7 @@
 #include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -156,6 +159,107 @@ TEST_CASE("join passes its deadline, and what the thread did is seen after it") 
   CHECK(thread.join());
   CHECK(result == std::vector<int>(1000, 7));
   CHECK_THROWS_AS(Thread::current().join(), creel::Error);
+}
+
+TEST_CASE("a thread's handler can be asked for, and changed while it runs") {
+  creel_test::on_both_kinds([] {
+    std::string told;
+    const auto tell = [&](const char* who) {
+      return [&told, who](const Thread& thread, std::exception_ptr) { told += who + thread.name(); };
+    };
+    Thread::Builder builder = Thread::current().is_virtual() ? Thread::of_virtual() : Thread::of_platform();
+    builder.name("x").uncaught_exception_handler(tell("first "));
+    const auto fail = [] { throw std::runtime_error("from the body"); };
+
+    Thread kept = builder.unstarted(fail);
+    REQUIRE(kept.uncaught_exception_handler());
+    kept.uncaught_exception_handler()(kept, nullptr);
+    CHECK(told == "first x");
+    kept.start();
+    kept.join();
+    CHECK(told == "first xfirst x");
+    CHECK_FALSE(kept.uncaught_exception_handler());  // it has ended
+
+    told.clear();
+    builder
+        .start([&] {
+          Thread::current().set_uncaught_exception_handler(tell("second "));
+          fail();
+        })
+        .join();
+    CHECK(told == "second x");
+
+    // Without one of its own, the default: as it is then.
+    told.clear();
+    Thread::set_default_uncaught_exception_handler(tell("default "));
+    builder
+        .start([&] {
+          Thread::current().set_uncaught_exception_handler({});
+          Thread::current().uncaught_exception_handler()(Thread::current(), nullptr);
+          fail();
+        })
+        .join();
+    Thread::set_default_uncaught_exception_handler({});
+    CHECK(told == "default xdefault x");
+  });
+}
+
+TEST_CASE("what a handler holds is let go with its thread, one that was never started too") {
+  creel_test::on_both_kinds([] {
+    const auto held = std::make_shared<int>(1);
+    Thread::Builder builder = Thread::current().is_virtual() ? Thread::of_virtual() : Thread::of_platform();
+    const auto handler = [held](const Thread&, std::exception_ptr) {};
+    Thread ended = builder.start([] {});
+    ended.set_uncaught_exception_handler(handler);
+    Thread with_body = builder.unstarted([] {});
+    with_body.set_uncaught_exception_handler(handler);
+    with_body.start();
+    with_body.join();
+    ended.join();
+    ended = Thread();
+    Thread unstarted = builder.unstarted([] {});
+    unstarted.set_uncaught_exception_handler(handler);
+    CHECK(eventually([&] { return held.use_count() == 3; }));  // ours, the handler's, the unstarted thread's
+    unstarted = Thread();
+    CHECK(held.use_count() == 2);
+  });
+}
+
+TEST_CASE("the priority of a thread can be changed; counts know the most there were") {
+  std::atomic<bool> go{false};
+  Thread thread = Thread::of_platform().start([&] {
+    while (!go) Thread::yield();
+  });
+  thread.set_priority(3);
+  CHECK(thread.priority() == 3);
+  CHECK_THROWS_AS(thread.set_priority(0), creel::Error);
+  CHECK_THROWS_AS(thread.set_priority(11), creel::Error);
+  CHECK(thread.priority() == 3);
+  pid_t tid = 0;
+  while ((tid = thread.record()->os_tid) == 0) Thread::yield();
+  thread.set_priority(3);  // surely after the kernel's thread was there
+  CHECK(::getpriority(PRIO_PROCESS, static_cast<id_t>(tid)) == 2);  // a lower one anybody may set
+
+  const creel::ThreadCounts before = Thread::counts();
+  CHECK(before.live >= 2);  // this one, and that one
+  CHECK(before.peak >= before.live);
+  CHECK(before.started >= before.live);
+  Thread another = Thread::of_platform().daemon().start([&] {
+    while (!go) Thread::yield();
+  });
+  Thread on_carrier = Thread::of_virtual().start([&] {
+    while (!go) Thread::yield();
+  });
+  const creel::ThreadCounts with_others = Thread::counts();
+  CHECK(with_others.started > before.started);
+  CHECK(with_others.daemon > before.daemon);
+  CHECK(with_others.virtual_live == before.virtual_live + 1);
+  go = true;
+  for (const Thread& each : {thread, another, on_carrier}) each.join();
+  Thread::reset_peak_count();
+  const creel::ThreadCounts after = Thread::counts();
+  CHECK(after.peak < with_others.peak);
+  CHECK(after.peak == after.live);
 }
 
 TEST_CASE("an uncaught exception goes to the handler, with its thread") {

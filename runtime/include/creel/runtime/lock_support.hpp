@@ -57,9 +57,15 @@ void run_blocking(const char* what, void (*body)(void*), void* argument);
 }
 
 /// Runs `body`, a foreign call that blocks (file I/O, waitpid, another library), with the wait published
-/// under `what` (a static string) and, on a virtual thread, with another carrier in place of its own
-/// meanwhile. Returns what `body` returns, throws what it throws. Waits of creel's own inside `body` stand in
-/// dumps for themselves.
+/// under `what` (a static string): dumps show the thread as WAITING, `blocked in call "what"`. Returns what
+/// `body` returns, throws what it throws.
+///
+///     const ssize_t got = creel::blocking("read of a file", [&] { return ::read(fd, buffer, size); });
+///
+/// On a virtual thread the carrier blocks, and another one takes its place meanwhile (up to 512 carriers in
+/// all; beyond that other virtual threads have to wait). interrupt() does not end `body`: the flag stays set
+/// for the thread's next wait. Waits of creel's own inside `body` are as anywhere else, and stand in dumps
+/// for themselves.
 template <typename Body>
 std::invoke_result_t<Body&> blocking(const char* what, Body&& body) {
   using Callable = std::remove_reference_t<Body>;

@@ -53,6 +53,16 @@ enum class WaitKind : std::uint8_t {
   External,      ///< a foreign wait announced by blocking(): a system call, another process
 };
 
+/// How many threads there are, or were. Platform threads (started by creel, or adopted), but for
+/// virtual_live.
+struct ThreadCounts {
+  std::uint64_t live = 0;
+  std::uint64_t peak = 0;  ///< the most that were live at once, since the start or Thread::reset_peak_count()
+  std::uint64_t started = 0;  ///< since the process began
+  std::uint64_t daemon = 0;   ///< of those alive
+  std::uint64_t virtual_live = 0;
+};
+
 /// A thread with a name, a state and an interrupt flag that thread dumps show; Java's java.lang.Thread.
 ///
 /// A Thread is a handle: copies name the same thread, and dropping the last one neither joins nor detaches
@@ -90,6 +100,9 @@ class Thread {
   bool is_virtual() const noexcept;
   bool is_daemon() const noexcept;
   int priority() const noexcept;
+  /// 1 (least) to 10, else Error; also before the start. The operating system gets it where the process may
+  /// set it.
+  void set_priority(int priority) const;
   ThreadState state() const noexcept;
   bool is_alive() const noexcept;
 
@@ -124,6 +137,10 @@ class Thread {
   }
   /// All live threads that creel knows, platform and virtual ones, by id: started by it, or adopted.
   static std::vector<Thread> all();
+  /// The same without a list: some atomic reads.
+  static ThreadCounts counts() noexcept;
+  /// Lets the peak begin anew with those that are live.
+  static void reset_peak_count() noexcept;
   /// Whether the calling thread is inside `monitor`.
   static bool holds_lock(const Monitor& monitor) noexcept;
 
@@ -131,6 +148,11 @@ class Thread {
   /// beginning, leaves them to the log. The body's exceptions only: one that leaves main() ends the process.
   static void set_default_uncaught_exception_handler(UncaughtExceptionHandler handler);
   static UncaughtExceptionHandler default_uncaught_exception_handler();
+  /// Makes `handler` get what the thread's body throws from now on; an empty one leaves it to the default.
+  void set_uncaught_exception_handler(UncaughtExceptionHandler handler) const;
+  /// What would get it: the thread's own handler, else the default one. Empty if there is neither, or the
+  /// thread has ended.
+  UncaughtExceptionHandler uncaught_exception_handler() const;
 
   friend bool operator==(const Thread& a, const Thread& b) noexcept { return a.record_ == b.record_; }
 
