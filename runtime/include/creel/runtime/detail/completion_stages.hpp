@@ -27,11 +27,14 @@ namespace creel::detail {
 template <typename F, typename T>
 struct ValueCall {
   static constexpr bool kLends = std::invocable<F&, const T&>;
+  static_assert(kLends || std::invocable<F&, T&&>,
+                "a stage calls its function with the value before it: const T&");
   using Argument = std::conditional_t<kLends, const T&, T&&>;
   using Result = std::invoke_result_t<F&, Argument>;
 };
 template <typename F>
 struct ValueCall<F, void> {
+  static_assert(std::invocable<F&>, "a stage after a void one calls its function without an argument");
   using Result = std::invoke_result_t<F&>;
 };
 template <typename F, typename T>
@@ -62,10 +65,14 @@ decltype(auto) call_with_both(F& function, FutureState<T>& first, FutureState<U>
 // What handle() and when_complete() call: (const T* value, exception_ptr), one of them null.
 template <typename F, typename T>
 struct OutcomeCall {
+  static_assert(std::invocable<F&, const T*, std::exception_ptr>,
+                "handle() and when_complete() call function(const T* value, std::exception_ptr failure)");
   using Result = std::invoke_result_t<F&, const T*, std::exception_ptr>;
 };
 template <typename F>
 struct OutcomeCall<F, void> {
+  static_assert(std::invocable<F&, std::exception_ptr>,
+                "after a void stage handle() and when_complete() call function(std::exception_ptr failure)");
   using Result = std::invoke_result_t<F&, std::exception_ptr>;
 };
 template <typename F, typename T>
