@@ -548,7 +548,7 @@ TEST_CASE("processes killed at random leave a monitor that works and data that w
   std::vector<TestProcess> processes;
   for (int p = 0; p < 4; ++p) processes.emplace_back(work);
   unsigned seed = 7;
-  for (int kill = 0; kill < 40; ++kill) {
+  for (int kill = 0; kill < 25; ++kill) {
     const long before = pair.done;
     REQUIRE(eventually([&] { return pair.done > before + 50; }, 30s));
     seed = seed * 1664525 + 1013904223;

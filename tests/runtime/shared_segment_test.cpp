@@ -1,3 +1,5 @@
+#include "creel_test/shared_processes.hpp"
+
 #include <creel/runtime/shared_segment.hpp>
 
 #include <doctest/doctest.h>
@@ -16,16 +18,9 @@
 #include <vector>
 
 using creel::SharedSegment;
+using Name = creel_test::SegmentName;
 
 namespace {
-
-// A name of this process's own, taken away at the end.
-struct Name {
-  std::string text = "test-" + std::to_string(::getpid()) + "-" + std::to_string(++count);
-  std::string path = "/dev/shm/creel-" + std::to_string(::geteuid()) + "-" + text;
-  ~Name() { ::unlink(path.c_str()); }
-  static inline int count = 0;
-};
 
 pid_t start_process(const std::function<bool()>& body) {
   const pid_t child = ::fork();
