@@ -61,11 +61,21 @@ void LockCore::took(ThreadRecord& self, std::uint32_t holds, std::uintptr_t stac
   self.push_held(this, type_, name(), monitor_, stack_pointer);
 }
 
+// A loop that locks and never unlocks.
+void LockCore::hold_again() {
+  if (holds_ == kMostHolds) [[unlikely]] {
+    throw Error(std::string(type_) + (name_.empty() ? "" : " \"" + name_ + "\"") + ": held " +
+                std::to_string(holds_) + " times by thread \"" + current_record().name() +
+                "\", the most there may be");
+  }
+  ++holds_;
+}
+
 WaitOutcome LockCore::lock(std::uintptr_t stack_pointer, Deadline deadline, Interruptible interruptible) {
   ThreadRecord& self = current_record();
   if (interruptible == Interruptible::Yes && self.take_interrupt()) return WaitOutcome::Interrupted;
   if (owner_.load(std::memory_order_relaxed) == self.id) {  // only this thread can have written that
-    ++holds_;
+    hold_again();
     return WaitOutcome::Met;
   }
   if (goes_behind() || !take()) {
@@ -96,10 +106,10 @@ WaitOutcome LockCore::lock_contended(Deadline deadline, Interruptible interrupti
   return outcome;
 }
 
-bool LockCore::try_lock(std::uintptr_t stack_pointer) noexcept {
+bool LockCore::try_lock(std::uintptr_t stack_pointer) {
   ThreadRecord& self = current_record();
   if (owner_.load(std::memory_order_relaxed) == self.id) {
-    ++holds_;
+    hold_again();
     return true;
   }
   if (!take()) return false;

@@ -56,6 +56,11 @@ ThreadRecord& ReentrantReadWriteLock::check_writer(const char* operation) const 
   return self;
 }
 
+void ReentrantReadWriteLock::throw_too_many(std::uint32_t holds) const {
+  throw Error(described() + ": held " + std::to_string(holds) + " times by thread \"" +
+              Thread::current_name() + "\", the most there may be");
+}
+
 // ---- taking it ----
 
 // One hold for reading more, unless a bit of `closed` is set.
@@ -118,6 +123,8 @@ detail::WaitOutcome ReentrantReadWriteLock::acquire_write(std::uintptr_t stack_p
   ThreadRecord& self = detail::current_record();
   if (interruptible == Interruptible::Yes && self.take_interrupt()) return WaitOutcome::Interrupted;
   if (writes(self)) {
+    if (write_holds_ == detail::LockCore::kMostHolds) [[unlikely]]
+      throw_too_many(write_holds_);
     ++write_holds_;
     return WaitOutcome::Met;
   }
@@ -168,6 +175,8 @@ bool ReentrantReadWriteLock::try_read(std::uintptr_t stack_pointer) {
 bool ReentrantReadWriteLock::try_write(std::uintptr_t stack_pointer) {
   ThreadRecord& self = detail::current_record();
   if (writes(self)) {
+    if (write_holds_ == detail::LockCore::kMostHolds) [[unlikely]]
+      throw_too_many(write_holds_);
     ++write_holds_;
     return true;
   }
@@ -180,6 +189,10 @@ bool ReentrantReadWriteLock::try_write(std::uintptr_t stack_pointer) {
 
 void ReentrantReadWriteLock::took_read(ThreadRecord& self, std::uintptr_t stack_pointer) {
   if (ReadHold* const hold = find_hold(self, this)) {
+    if (hold->count == detail::LockCore::kMostHolds) [[unlikely]] {
+      word_.fetch_sub(kReader, std::memory_order_relaxed);  // nobody can go on by that: we still read
+      throw_too_many(hold->count);
+    }
     ++hold->count;
     return;
   }

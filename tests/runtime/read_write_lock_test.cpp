@@ -1,3 +1,4 @@
+#include "hold_counts.hpp"
 #include "thread_record.hpp"
 
 #include <creel/runtime/condition.hpp>
@@ -378,4 +379,30 @@ TEST_CASE("read_write_lock: what a thread does not hold it cannot give back, and
   CHECK_FALSE(Thread::interrupted());
   release.count_down();
   CHECK(reader.join(20s));
+}
+
+TEST_CASE("read_write_lock: it says when it cannot count further") {
+  creel::ReentrantReadWriteLock lock{"loop"};
+  constexpr std::uint32_t kMost = creel::detail::LockCore::kMostHolds;
+  lock.write_lock().lock();
+  creel::detail::HoldCounts::of_writer(lock) = kMost - 1;
+  lock.write_lock().lock();  // the last one that counts
+  CHECK_THROWS_AS(lock.write_lock().lock(), creel::Error);
+  CHECK_THROWS_AS(lock.write_lock().try_lock(), creel::Error);
+  CHECK(lock.write_hold_count() == kMost);
+  creel::detail::HoldCounts::of_writer(lock) = 1;
+  lock.write_lock().unlock();
+
+  lock.read_lock().lock();
+  std::uint32_t& reads = creel::detail::current_record().own().read_holds->back().count;
+  reads = kMost - 1;
+  lock.read_lock().lock();
+  CHECK_THROWS_AS(lock.read_lock().lock(), creel::Error);
+  CHECK_THROWS_AS(lock.read_lock().try_lock(), creel::Error);
+  CHECK(lock.read_hold_count() == kMost);
+  reads = 2;  // as often as the lock knows of
+  lock.read_lock().unlock();
+  lock.read_lock().unlock();
+  CHECK(lock.write_lock().try_lock());
+  lock.write_lock().unlock();
 }

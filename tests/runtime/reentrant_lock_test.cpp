@@ -1,3 +1,4 @@
+#include "hold_counts.hpp"
 #include "thread_record.hpp"
 
 #include <creel/runtime/condition.hpp>
@@ -287,4 +288,25 @@ TEST_CASE("a wait gives all holds up and has all of them again, when it was inte
   waiter.interrupt();
   lock.unlock();
   CHECK(waiter.join(20s));
+}
+
+TEST_CASE("a lock that is locked again and again says when it cannot count further") {
+  creel::detail::LockCore lock{"creel::ReentrantLock", false, false, "loop"};
+  const auto stack_pointer = reinterpret_cast<std::uintptr_t>(&lock);
+  const auto take = [&] {
+    return lock.lock(stack_pointer, creel::Deadline::never(), creel::detail::Interruptible::No);
+  };
+  take();
+  creel::detail::HoldCounts::of(lock) = creel::detail::LockCore::kMostHolds - 1;
+  take();  // the last one that counts
+  CHECK_THROWS_WITH_AS(
+      take(),
+      "creel::ReentrantLock \"loop\": held 2147483647 times by thread \"main\", the most there may be",
+      creel::Error);
+  CHECK_THROWS_AS(lock.try_lock(stack_pointer), creel::Error);
+  CHECK(creel::detail::HoldCounts::of(lock) == creel::detail::LockCore::kMostHolds);  // and still held
+  creel::detail::HoldCounts::of(lock) = 1;
+  lock.unlock();
+  CHECK(lock.try_lock(stack_pointer));
+  lock.unlock();
 }

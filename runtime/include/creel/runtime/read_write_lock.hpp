@@ -12,6 +12,10 @@
 
 namespace creel {
 
+namespace detail {
+struct HoldCounts;
+}
+
 /// A lock that many readers or one writer hold; java.util.concurrent.locks.ReentrantReadWriteLock.
 ///
 ///     creel::ReentrantReadWriteLock lock{"routes"};
@@ -148,9 +152,11 @@ class ReentrantReadWriteLock {
   bool writes(const detail::ThreadRecord& self) const noexcept;
   detail::ThreadRecord& check_writer(const char* operation) const;
   std::string described() const;
+  [[noreturn]] void throw_too_many(std::uint32_t holds) const;
   Blocker blocker(bool reading) const noexcept;
 
   friend struct ReadWriteConditions;
+  friend struct detail::HoldCounts;  // of a test, which cannot lock so often
   WaitOutcome wait(detail::ConditionList& list, const Blocker& blocker, Deadline deadline,
                    Interruptible interruptible);
   void notify_one(detail::ConditionList& list);

@@ -20,8 +20,8 @@ class Condition;
 /// Fair locks are given to the longest waiting thread; others let a running thread go first, which is several
 /// times faster under contention. try_lock() without a deadline takes a free lock even if it is fair and
 /// others wait. *Lockable*, on platform and virtual threads alike. Unlocking a lock that the caller does not
-/// hold throws Error. Memory effects: what a thread did before unlock() happens before what the next one does
-/// after its lock().
+/// hold throws Error, and so does a hold more than 2,147,483,647. Memory effects: what a thread did before
+/// unlock() happens before what the next one does after its lock().
 class ReentrantLock {
  public:
   enum class Fairness : bool { Unfair, Fair };

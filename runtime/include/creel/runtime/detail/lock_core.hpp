@@ -27,6 +27,9 @@ struct ConditionList {
 /// since they could do nothing before.
 class LockCore {
  public:
+  /// How often a thread may hold a lock at a time: Java's number. One more is an Error, and not taken.
+  static constexpr std::uint32_t kMostHolds = 2147483647;
+
   /// `type` is a static string; a monitor is BLOCKED in dumps where other locks are WAITING.
   LockCore(const char* type, bool monitor, bool fair, std::string name)
       : type_(type), monitor_(monitor), fair_(fair), name_(std::move(name)) {}
@@ -36,7 +39,7 @@ class LockCore {
 
   /// `stack_pointer`: of the frame that locks, see caller_stack_pointer().
   WaitOutcome lock(std::uintptr_t stack_pointer, Deadline deadline, Interruptible interruptible);
-  bool try_lock(std::uintptr_t stack_pointer) noexcept;
+  bool try_lock(std::uintptr_t stack_pointer);
   void unlock();
 
   /// Gives the lock up, waits to be notified, takes the lock again (whatever the outcome).
@@ -59,6 +62,8 @@ class LockCore {
   ThreadRecord& check_owner(const char* operation) const;
 
  private:
+  friend struct HoldCounts;  // of a test, which cannot lock so often
+
   static constexpr std::uint32_t kFree = 0, kLocked = 1,
                                  kContended = 2;  // contended: locked, and somebody waits
   static constexpr int kPatience = 3;  // tries of the first in line that may fail before others stand back
@@ -71,6 +76,7 @@ class LockCore {
   // queues.
   static constexpr int kSpinPauses = 800, kVirtualSpinPauses = 50;
 
+  void hold_again();
   bool take(std::uint32_t as = kLocked) noexcept;
   bool take_by_spinning(std::uint32_t as) noexcept;
   bool goes_behind() const noexcept;
