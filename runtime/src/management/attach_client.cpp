@@ -76,12 +76,10 @@ class Target {
                   ErrorCode::Missing);
     }
     std::string trigger = folder_ + "/cwd/.attach_pid" + inner_pid_;
-    UniqueFd file(::open(trigger.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!file) {
+    if (!make_trigger(trigger)) {
       trigger = tmp_ + "/.attach_pid" + inner_pid_;
-      file.reset(::open(trigger.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+      if (!make_trigger(trigger)) throw IoError("ask " + name() + " to listen", trigger, errno);
     }
-    if (!file) throw IoError("ask " + name() + " to listen", trigger, errno);
     const bool sent = ::kill(pid_, SIGQUIT) == 0;
     const int error = errno;
     struct stat status {};
@@ -93,7 +91,26 @@ class Target {
     if (!sent) throw IoError("send SIGQUIT to " + name() + "; run as its user or as root", "", error);
   }
 
+  // Its effective user, whose the socket must be.
+  bool is_its_user(uid_t uid) const {
+    const std::string ids = status_field(status_, "Uid");  // real, effective, saved, of the file system
+    const std::size_t second = ids.find_first_of("\t ", 1);
+    return second != std::string::npos && std::strtoul(ids.c_str() + second, nullptr, 10) == uid;
+  }
+
  private:
+  // One that is there already, of a client that was killed, will do if it is ours; nothing else is opened: it
+  // may be a link, or a pipe that never opens.
+  static bool make_trigger(const std::string& path) {
+    const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (file || errno != EEXIST) return static_cast<bool>(file);
+    struct stat status {};
+    const bool ours =
+        ::lstat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == ::geteuid();
+    errno = EEXIST;
+    return ours;
+  }
+
   pid_t pid_;
   std::string folder_;
   std::string status_;
@@ -109,10 +126,11 @@ void check_socket(const std::string& path, const Target& target) {
     throw IoError("look at the attach socket", path, errno);
   }
   const bool ours = status.st_uid == ::geteuid() || ::geteuid() == 0;
-  if (!S_ISSOCK(status.st_mode) || (status.st_mode & 0077) != 0 || !ours) {
-    throw Error(
-        path + " is not secure: it must be a socket that only its owner may read and write, and yours",
-        ErrorCode::Io);
+  if (!S_ISSOCK(status.st_mode) || (status.st_mode & 0077) != 0 || !ours ||
+      !target.is_its_user(status.st_uid)) {
+    throw Error(path + " is not secure: it must be a socket of the user who runs " + target.name() +
+                    " and that only he may read and write, and yours unless you are root",
+                ErrorCode::Io);
   }
 }
 
@@ -134,24 +152,35 @@ UniqueFd connect_to(const std::string& path, const Target& target) {
   return fd;
 }
 
-std::string user_of_folder(std::string_view folder) {
-  constexpr std::string_view kPrefix = "hsperfdata_";
-  return std::string(folder.substr(kPrefix.size()));
-}
-
 template <typename Visit>
-void for_each_entry(const std::string& folder, Visit visit) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(folder.c_str()), &::closedir);
-  while (const dirent* entry = entries != nullptr ? ::readdir(entries.get()) : nullptr) {
-    visit(std::string_view(entry->d_name));
-  }
+void for_each_entry(UniqueFd folder, Visit visit) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::fdopendir(folder.get()), &::closedir);
+  if (entries == nullptr) return;
+  const int fd = folder.release();  // closedir closes it
+  while (const dirent* entry = ::readdir(entries.get())) visit(fd, std::string_view(entry->d_name));
 }
 
-// A folder of somebody else's is his to fill; a link may lead anywhere.
-bool may_look_into(const std::string& folder) noexcept {
-  struct stat status {};
-  if (::lstat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) return false;
-  return ::geteuid() == 0 || status.st_uid == ::geteuid();
+// The folders of processes that this user may look into. A folder of somebody else's is his to fill; a link may
+// lead anywhere.
+template <typename Visit>
+void for_each_perf_folder(Visit visit) {
+  constexpr std::string_view kPrefix = "hsperfdata_";
+  constexpr int kFolder = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  for_each_entry(UniqueFd(::open("/tmp", kFolder)), [&](int tmp, std::string_view name) {
+    if (!name.starts_with(kPrefix)) return;
+    UniqueFd folder(::openat(tmp, name.data(), kFolder));
+    struct stat status {};
+    if (!folder || ::fstat(folder.get(), &status) != 0) return;
+    if (::geteuid() != 0 && status.st_uid != ::geteuid()) return;
+    visit(std::move(folder), std::string(name.substr(kPrefix.size())));
+  });
+}
+
+// What another user wrote must not speak to the terminal of who lists it.
+std::string printable(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7f; }, '?');
+  return text;
 }
 
 pid_t to_pid(std::string_view text) noexcept {
@@ -200,16 +229,13 @@ std::string attach_execute(pid_t pid, std::string_view command, const std::vecto
 
 std::vector<PublishedProcess> list_processes() {
   std::vector<PublishedProcess> processes;
-  for_each_entry("/tmp", [&](std::string_view folder) {
-    if (!folder.starts_with("hsperfdata_")) return;
-    const std::string path = "/tmp/" + std::string(folder);
-    if (!may_look_into(path)) return;
-    for_each_entry(path, [&](std::string_view name) {
+  for_each_perf_folder([&](UniqueFd folder, const std::string& user) {
+    for_each_entry(std::move(folder), [&](int fd, std::string_view name) {
       PublishedProcess process;
       process.pid = to_pid(name);
       if (process.pid <= 0) return;
-      process.command = detail::read_perf_command(path + "/" + std::string(name));
-      process.user = user_of_folder(folder);
+      process.command = printable(detail::read_perf_command(fd, std::string(name)));
+      process.user = user;
       process.alive = ::kill(process.pid, 0) == 0 || errno == EPERM;
       processes.push_back(std::move(process));
     });
@@ -220,10 +246,8 @@ std::vector<PublishedProcess> list_processes() {
 
 std::map<std::string, std::int64_t> read_counters(pid_t pid) {
   std::map<std::string, std::int64_t> counters;
-  for_each_entry("/tmp", [&](std::string_view folder) {
-    if (!folder.starts_with("hsperfdata_") || !may_look_into("/tmp/" + std::string(folder))) return;
-    for (const detail::PerfEntry& entry :
-         detail::read_perf_entries("/tmp/" + std::string(folder) + "/" + std::to_string(pid))) {
+  for_each_perf_folder([&](const UniqueFd& folder, const std::string&) {
+    for (const detail::PerfEntry& entry : detail::read_perf_entries(folder.get(), std::to_string(pid))) {
       if (entry.number) counters[entry.name] = *entry.number;
     }
   });

@@ -101,7 +101,8 @@ void AttachListener::bind() {
 
 void AttachListener::ensure_bound() {
   struct stat status {};
-  if (::lstat(file_.path().c_str(), &status) == 0) return;
+  const bool is_there = ::lstat(file_.path().c_str(), &status) == 0;
+  if (is_there && S_ISSOCK(status.st_mode) && status.st_uid == ::geteuid()) return;
   bind();
   ::eventfd_write(rebound_.get(), 1);
 }

@@ -230,9 +230,9 @@ void PerfData::update_gauges() {
   }
 }
 
-std::vector<PerfEntry> read_perf_entries(const std::string& path) {
+std::vector<PerfEntry> read_perf_entries(int folder, const std::string& name) {
   std::vector<PerfEntry> entries;
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+  const UniqueFd fd(::openat(folder, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
   if (!fd) return entries;
   std::vector<char> table(kFileSize);
   const ssize_t got = ::pread(fd.get(), table.data(), table.size(), 0);
@@ -265,8 +265,8 @@ std::vector<PerfEntry> read_perf_entries(const std::string& path) {
   return entries;
 }
 
-std::string read_perf_command(const std::string& path) {
-  for (PerfEntry& entry : read_perf_entries(path)) {
+std::string read_perf_command(int folder, const std::string& name) {
+  for (PerfEntry& entry : read_perf_entries(folder, name)) {
     if (entry.name == "sun.rt.javaCommand") return std::move(entry.text);
   }
   return {};

@@ -64,11 +64,11 @@ struct PerfEntry {
   std::string text;
   std::optional<std::int64_t> number;
 };
-/// Whatever the file holds; nothing if it is none or not readable.
-std::vector<PerfEntry> read_perf_entries(const std::string& path);
+/// Whatever the file in the open `folder` holds; nothing if it is none, a link, or not readable.
+std::vector<PerfEntry> read_perf_entries(int folder, const std::string& name);
 
 /// What such a file says of its process: its sun.rt.javaCommand; empty if it is none or not readable.
-std::string read_perf_command(const std::string& path);
+std::string read_perf_command(int folder, const std::string& name);
 
 /// The folder of the user with that id: `/tmp/hsperfdata_NAME`.
 std::string perf_folder(unsigned uid);
