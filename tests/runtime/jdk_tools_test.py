@@ -158,7 +158,7 @@ def test_dump_to_file(target):
     expect(target.tool("jcmd", target.pid, "Thread.dump_to_file", "-overwrite", path), f"^Created {path}$")
     text = pathlib.Path(path).read_text()
     expect(text, rf"\A{target.pid}\n\d{{4}}-\d\d-\d\dT[\d:.]+Z\ncreel ", r'^#\d+ "main" RUNNABLE \d{4}-',
-           r'^#\d+ "monitors-1" BLOCKED .*\n    at .*\n    - waiting to lock <creel::Monitor@[0-9a-f]+>, owner #\d+$')
+           r'^#\d+ "monitors-1" BLOCKED .*\n    at .*\n    - waiting to lock <creel::Monitor@[0-9a-f]+> "orders", owner #\d+$')
 
 
 def test_sigquit(target):
