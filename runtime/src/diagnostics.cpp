@@ -54,8 +54,8 @@ std::string command_line(const DiagnosticsOptions& options) {
   return line;
 }
 
-// The file by which a client, of our user or root, says that its SIGQUIT asks for the attach socket, not for a
-// dump.
+// The file by which a client, of our user or root, says that its SIGQUIT asks for the attach socket, not for
+// a dump.
 bool attach_is_asked_for() {
   const std::string name = ".attach_pid" + std::to_string(::getpid());
   for (const std::string& path : {name, "/tmp/" + name}) {

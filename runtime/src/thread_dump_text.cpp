@@ -43,8 +43,8 @@ StateWords words_of(const ThreadInfo& thread) noexcept {
     case WaitKind::Sleeping:
       return {"waiting on condition", "TIMED_WAITING (sleeping)", ""};
     case WaitKind::External:
-      return {"waiting on condition", timed ? "TIMED_WAITING (in blocking call)" : "WAITING (in blocking call)",
-              "blocked in"};
+      return {"waiting on condition",
+              timed ? "TIMED_WAITING (in blocking call)" : "WAITING (in blocking call)", "blocked in"};
     case WaitKind::Parking:
       break;
   }

@@ -25,7 +25,9 @@ auto sorted(const View& view) {
 }
 
 template <typename View>
-concept Removes = requires(const View& view) { view.remove(1); };
+concept Removes = requires(const View& view) {
+  view.remove(1);
+};
 
 }  // namespace
 

@@ -388,7 +388,8 @@ TEST_CASE("virtual threads by the ten thousand in each kind of wait while one ti
     return;
   }
   // The number of carriers is that of the process: the same test again in a child that has two.
-  creel::ProcessBuilder builder{"/proc/self/exe", "--test-case=virtual threads by the ten thousand in each kind*"};
+  creel::ProcessBuilder builder{"/proc/self/exe",
+                                "--test-case=virtual threads by the ten thousand in each kind*"};
   builder.environment()["CREEL_CARRIERS"] = "2";
   builder.redirect_error_stream(true);
   const creel::Process child = builder.start();

@@ -160,8 +160,8 @@ void for_each_entry(UniqueFd folder, Visit visit) {
   while (const dirent* entry = ::readdir(entries.get())) visit(fd, std::string_view(entry->d_name));
 }
 
-// The folders of processes that this user may look into. A folder of somebody else's is his to fill; a link may
-// lead anywhere.
+// The folders of processes that this user may look into. A folder of somebody else's is his to fill; a link
+// may lead anywhere.
 template <typename Visit>
 void for_each_perf_folder(Visit visit) {
   constexpr std::string_view kPrefix = "hsperfdata_";

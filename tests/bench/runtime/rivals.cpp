@@ -132,7 +132,8 @@ class Finder {
       return made;
     };
     Rival rival{"java" + std::to_string(version), {}};
-    for (const char* group : {"fork-join", "submit", "lock", "map"}) rival.groups[group] = command({}, {group});
+    for (const char* group : {"fork-join", "submit", "lock", "map"})
+      rival.groups[group] = command({}, {group});
     for (const char* threads : {"100", "1000"}) {
       // Its log of safepoints says how long the program stood still for a dump.
       rival.groups[std::string("dump-") + threads] =

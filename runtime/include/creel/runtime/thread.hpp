@@ -119,7 +119,8 @@ class Thread {
   void start() const;
 
   /// Waits until the thread has ended. Returns false if `deadline` passes first.
-  /// Throws InterruptedError if there is something to wait for. Joining oneself is an Error, and so is joining a thread that was not started.
+  /// Throws InterruptedError if there is something to wait for. Joining oneself is an Error, and so is
+  /// joining a thread that was not started.
   bool join(Deadline deadline = {}) const;
 
   /// Blocks the calling thread at least until `deadline`. Throws InterruptedError.
