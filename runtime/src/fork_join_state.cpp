@@ -249,7 +249,9 @@ void ForkJoinState::park(ForkJoinWorkerThread& worker, const ForkJoinNode* await
   bool interrupted = false;
   Blocker blocker{.object = this, .type = "creel::ForkJoinPool", .name = options_.name.c_str()};
   if (awaited != nullptr) {
-    blocker = {.object = awaited, .type = "creel::ForkJoinTask", .owner = awaited->runner_};
+    blocker = {.object = awaited,
+               .type = "creel::ForkJoinTask",
+               .owner = awaited->runner_.load(std::memory_order_relaxed)};
   }
   while (!worker.is_woken_.load(std::memory_order_acquire)) {
     if (Thread::interrupted()) interrupted = true;  // park() would return at once while the flag is set
@@ -299,7 +301,7 @@ void ForkJoinState::run(ForkJoinWorkerThread& worker) noexcept {
   int rounds = 0;
   for (std::uint32_t tick = 1;; ++tick) {
     if (ForkJoinNode* node = find(worker, tick)) {
-      node->runner_ = &worker.thread_id_;
+      node->runner_.store(&worker.thread_id_, std::memory_order_relaxed);
       node->run_(*node, &worker);
       // An interrupt that was meant for the task before must not hit the next one.
       Thread::interrupted();

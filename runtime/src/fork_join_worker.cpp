@@ -156,7 +156,7 @@ detail::ForkJoinNode* ForkJoinWorkerThread::steal_from(ForkJoinWorkerThread& vic
     }
     detail::ForkJoinNode* node = victim.slots_[at].load(kRelaxed);
     if (node == nullptr) continue;
-    node->runner_ = &thread_id_;
+    node->runner_.store(&thread_id_, kRelaxed);
     steals_.store(steals_.load(kRelaxed) + 1, kRelaxed);
     return node;
   }

@@ -276,8 +276,7 @@ TEST_CASE("ForkJoinPool: common() cannot be shut down and is used by those that 
 }
 
 TEST_CASE("ForkJoinPool: the child of a fork() has a common pool of its own") {
-  if (creel_test::kThreadSanitizer)
-    return;  // its runtime supports no threads in the child of a threaded process
+  if (!creel_test::kChildMayStartThreads) return;
   CHECK(ForkJoinPool::common().invoke([] { return 1; }) == 1);
   const pid_t child = ::fork();
   if (child == 0) ::_exit(ForkJoinPool::common().invoke([] { return 7; }));

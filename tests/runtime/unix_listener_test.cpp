@@ -1,5 +1,4 @@
 #include "creel_test/eventually.hpp"
-#include "creel_test/sanitizer.hpp"
 #include "creel_test/temporary_folder.hpp"
 
 #include <creel/runtime/error.hpp>
@@ -96,7 +95,6 @@ TEST_CASE("the socket of a killed program is replaced, one in use and other file
 }
 
 TEST_CASE("a path that somebody else has taken, and a parent's, are left alone") {
-  if (creel_test::kThreadSanitizer) return;  // its runtime cannot fork a process with this many locks
   const creel_test::TemporaryFolder folder;
   const fs::path path = folder / "desk";
   auto listener = std::make_unique<UnixListener>(path);

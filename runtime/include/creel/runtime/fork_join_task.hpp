@@ -40,7 +40,7 @@ class ForkJoinTaskCore : public ForkJoinNode {
   void reinitialize() noexcept;
 
  protected:
-  ForkJoinTaskCore() noexcept : ForkJoinNode(run) { runner_ = nullptr; }
+  ForkJoinTaskCore() noexcept : ForkJoinNode(run) {}
 
   /// Calls the task's function and keeps its value.
   virtual void execute() = 0;

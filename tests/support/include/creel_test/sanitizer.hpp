@@ -16,4 +16,10 @@ inline constexpr bool kAddressSanitizer = true;
 inline constexpr bool kAddressSanitizer = false;
 #endif
 
+/// Whether the child of a fork() beside busy threads can start threads of its own. ThreadSanitizer still
+/// counts the parent's, and ends the child when a new one gets the id of one of those; the AddressSanitizer
+/// of g++ 12 does not take its allocator's locks over a fork, so that the child waits for ever for one that
+/// another thread held.
+inline constexpr bool kChildMayStartThreads = !kThreadSanitizer && !kAddressSanitizer;
+
 }  // namespace creel_test

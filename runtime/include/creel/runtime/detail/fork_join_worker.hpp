@@ -50,9 +50,9 @@ class ForkJoinNode {
 
   const Run run_;
   std::atomic<std::uint32_t> state_{kPending};
-  // Id of the thread that took it, for dumps; set by a thief and read by nobody else's waiter, so that a fork
-  // need not initialize it.
-  const std::atomic<std::uint64_t>* runner_;
+  // Id of the thread that took it, for dumps. Relaxed: a joiner that looks while its node is being taken
+  // shows no owner.
+  std::atomic<const std::atomic<std::uint64_t>*> runner_{nullptr};
 
  private:
   friend class creel::ForkJoinWorkerThread;
