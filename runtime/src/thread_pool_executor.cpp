@@ -42,6 +42,7 @@ ThreadFactory platform_threads(const std::string& name) {
 
 void ThreadPoolExecutor::State::Worker::start_task() noexcept {
   Activity idle = Activity::Idle;
+  if (activity.load(std::memory_order_relaxed) == Activity::Running) return;  // its first one: see add_worker
   // acquire: an interrupt that was meant for an idle thread is seen, and cleared, before the task begins.
   while (!activity.compare_exchange_weak(idle, Activity::Running, std::memory_order_acquire,
                                          std::memory_order_relaxed)) {
@@ -124,6 +125,8 @@ bool ThreadPoolExecutor::State::add_worker(Task& first, std::size_t limit) {
   }
   Worker& worker = workers_.emplace_back();
   worker.place = std::prev(workers_.end());
+  // As in Java, what has a thread counts as active before that thread is on a processor: no figure misses it.
+  if (*shared) worker.activity.store(Worker::Activity::Running, std::memory_order_relaxed);
   try {
     const detail::ContainerScope scope{*container_};
     // The lock keeps the thread from leaving before it stands in its place.
