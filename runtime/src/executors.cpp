@@ -1,5 +1,6 @@
 #include "container_scope.hpp"
 #include "executor_gauges.hpp"
+#include "failed_threads.hpp"
 #include "scope_exit.hpp"
 #include "task_queue.hpp"
 
@@ -31,8 +32,13 @@ class ThreadPerTaskExecutor final : public ExecutorService {
 
   ~ThreadPerTaskExecutor() override {
     shutdown();
-    const std::lock_guard guard{state_->lock};
-    while (!state_->threads.empty()) state_->ended.await_uninterruptibly();
+    std::vector<Thread> failed;
+    {
+      const std::lock_guard guard{state_->lock};
+      while (!state_->threads.empty()) state_->ended.await_uninterruptibly();
+      failed = state_->failed.take();
+    }
+    detail::join_uninterruptibly(failed);
   }
 
   void execute(Task task) override {
@@ -43,8 +49,10 @@ class ThreadPerTaskExecutor final : public ExecutorService {
       throw RejectedError("the executor \"" + state_->container->name() + "\" is shut down");
     const detail::ContainerScope scope{*state_->container};
     const Thread thread = factory_([state = state_, shared] {
-      const detail::ScopeExit at_end([&] { state->sign_off(); });
+      bool has_failed = true;
+      const detail::ScopeExit at_end([&] { state->sign_off(has_failed); });
       (*shared)();
+      has_failed = false;
       shared->reset();
     });
     state_->threads.emplace(thread.id(), thread);
@@ -83,6 +91,7 @@ class ThreadPerTaskExecutor final : public ExecutorService {
     ReentrantLock lock;
     Condition ended{lock};
     std::unordered_map<std::uint64_t, Thread> threads;
+    detail::FailedThreads failed;
     bool is_shutdown = false;
     std::shared_ptr<ThreadContainer> container;
 
@@ -94,8 +103,9 @@ class ThreadPerTaskExecutor final : public ExecutorService {
     void count() noexcept {
       active.store(static_cast<std::int64_t>(threads.size()), std::memory_order_relaxed);
     }
-    void sign_off() noexcept {
+    void sign_off(bool has_failed) noexcept {
       const std::lock_guard guard{lock};
+      if (has_failed) failed.add(Thread::current());
       threads.erase(Thread::current().id());
       completed.store(completed.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
       count();

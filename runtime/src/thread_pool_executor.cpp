@@ -220,6 +220,7 @@ void ThreadPoolExecutor::State::worker_ends(Worker& self, WorkerEnd how) noexcep
   {
     const std::lock_guard guard{lock_};
     completed_by_gone_ += self.completed.load(std::memory_order_relaxed);
+    if (how == WorkerEnd::Exception) failed_.add(self.thread);
     workers_.erase(self.place);
     if (how != WorkerEnd::Idle) threads_.fetch_sub(1);
     announce_termination();
@@ -345,6 +346,15 @@ void ThreadPoolExecutor::State::await_termination_uninterruptibly() {
   while (!is_terminated()) terminated_.await_uninterruptibly();
 }
 
+void ThreadPoolExecutor::State::await_failed_threads() {
+  std::vector<Thread> failed;
+  {
+    const std::lock_guard guard{lock_};
+    failed = failed_.take();
+  }
+  detail::join_uninterruptibly(failed);
+}
+
 ThreadPoolExecutor::Counts ThreadPoolExecutor::State::counts() const {
   const std::lock_guard guard{lock_};
   Counts counts{workers_.size(), 0, largest_, options_.queue->size(), completed_by_gone_};
@@ -361,6 +371,7 @@ ThreadPoolExecutor::ThreadPoolExecutor(Options options)
 ThreadPoolExecutor::~ThreadPoolExecutor() {
   state_->shutdown();
   state_->await_termination_uninterruptibly();
+  state_->await_failed_threads();
   state_->retire();
 }
 

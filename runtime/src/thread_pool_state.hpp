@@ -1,6 +1,7 @@
 #pragma once
 
 #include "executor_gauges.hpp"
+#include "failed_threads.hpp"
 #include "task_queue.hpp"
 
 #include <creel/runtime/condition.hpp>
@@ -28,6 +29,8 @@ class ThreadPoolExecutor::State : public std::enable_shared_from_this<State> {
   bool is_terminated() const noexcept { return terminated_was_told_.load(); }
   bool await_termination(Deadline deadline);
   void await_termination_uninterruptibly();
+  /// Waits for the handlers of what tasks threw, too; after the termination.
+  void await_failed_threads();
   Counts counts() const;
 
   /// Starts a thread with `first` as its first task (or none), if there are fewer than `limit`.
@@ -82,6 +85,7 @@ class ThreadPoolExecutor::State : public std::enable_shared_from_this<State> {
   std::atomic<std::size_t> threads_{0};
   Condition terminated_{lock_};
   std::list<Worker> workers_;
+  detail::FailedThreads failed_;
   std::size_t largest_ = 0;
   std::uint64_t completed_by_gone_ = 0;
   std::atomic<bool> terminated_was_told_{false};

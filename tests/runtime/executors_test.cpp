@@ -53,6 +53,27 @@ TEST_CASE("its destructor waits for the tasks; shutdown_now interrupts them") {
   CHECK(executor->await_termination(20s));
 }
 
+TEST_CASE("its destructor waits for the handlers of what tasks threw, too") {
+  std::atomic<int> handled{0};
+  const auto factory = Thread::of_virtual()
+                           .uncaught_exception_handler([&](const Thread&, std::exception_ptr) {
+                             Thread::sleep(20ms);  // the tasks have ended meanwhile
+                             ++handled;
+                           })
+                           .factory();
+  for (const bool is_pool : {true, false}) {
+    handled = 0;
+    {
+      const auto executor = is_pool ? creel::executors::new_fixed_thread_pool(2, factory)
+                                    : creel::executors::new_thread_per_task_executor(factory);
+      for (int i = 0; i < 5; ++i) executor->execute([] { throw creel::Error("not caught"); });
+      Thread::current().interrupt();  // does not end the wait, and stays
+    }
+    CHECK(handled == 5);
+    CHECK(Thread::interrupted());
+  }
+}
+
 TEST_CASE("a fixed pool takes its threads from the factory") {
   auto pool = creel::executors::new_fixed_thread_pool(2, Thread::of_virtual().name("step-", 0).factory());
   CHECK(pool->submit([] { return Thread::current_name(); }).get().rfind("step-", 0) == 0);

@@ -69,7 +69,8 @@ struct CancelAll {
 }  // namespace detail
 
 /// An Executor with results and an end; java.util.concurrent.ExecutorService. Its destructor shuts it down
-/// and waits for the tasks that it has accepted, so that they may use what was made before it.
+/// and waits for the tasks that it has accepted, and the handlers of what they threw, so that these may use
+/// what was made before it.
 ///
 ///     auto pool = creel::executors::new_fixed_thread_pool(4);
 ///     creel::Future<int> sum = pool->submit([&] { return add_up(numbers); });
