@@ -98,8 +98,10 @@ Carrier* current_carrier() noexcept {
 void VirtualScheduler::run(Carrier& self) noexcept {
   tls_carrier = &self;
   self.record = &current_record();
+  self.has_record.store(true, std::memory_order_release);
   self.exceptions = &exception_state();
   adopt_stack(self.point, self.record->stack_low, self.record->stack_high);
+  pin_watch_.notice();
   for (;;) run_one(self, next(self));
 }
 

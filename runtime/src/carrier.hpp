@@ -21,6 +21,7 @@ struct Carrier {
   CarrierQueue queue;
   SwitchPoint point;                     // its own stack
   ThreadRecord* record = nullptr;        // its own record, good from its start on
+  std::atomic<bool> has_record{false};   // for who did not start it
   ExceptionState* exceptions = nullptr;  // the platform thread's
   VirtualThread* mounted = nullptr;      // whom it runs
   VirtualThread* leaving = nullptr;      // who has just left for the one that runs now, and is to be settled

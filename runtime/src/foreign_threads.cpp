@@ -48,9 +48,14 @@ BlockedCall read_blocked_call(pid_t tid) {
   const std::string text = read_task_file(tid, "syscall");
   BlockedCall call;
   std::array<unsigned long long, 4> arguments{};
-  if (std::sscanf(text.c_str(), "%ld 0x%llx 0x%llx 0x%llx 0x%llx", &call.number, &arguments[0], &arguments[1],
-                  &arguments[2], &arguments[3]) >= 1) {
+  unsigned long long stack_pointer = 0, program_counter = 0;
+  const int fields = std::sscanf(text.c_str(), "%ld 0x%llx 0x%llx 0x%llx 0x%llx 0x%*x 0x%*x 0x%llx 0x%llx",
+                                 &call.number, &arguments[0], &arguments[1], &arguments[2], &arguments[3],
+                                 &stack_pointer, &program_counter);
+  if (fields >= 1) {
     call.blocked = true;
+    call.stack_pointer = stack_pointer;
+    call.program_counter = program_counter;
     std::copy(arguments.begin(), arguments.end(), call.arguments.begin());
   }
   return call;

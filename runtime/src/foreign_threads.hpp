@@ -30,6 +30,7 @@ bool read_task_stat(pid_t tid, TaskStat& stat);
 struct BlockedCall {
   long number = -1;                          ///< of the system call; -1: none, it runs or was interrupted
   std::array<std::uint64_t, 4> arguments{};  ///< the first ones
+  std::uint64_t stack_pointer = 0, program_counter = 0;  ///< where it called; 0: not known
   bool blocked = false;
 
   friend bool operator==(const BlockedCall&, const BlockedCall&) = default;

@@ -153,6 +153,13 @@ class TextDump {
       add_number(thread.carrying);
       add("\n");
     }
+    if (thread.pinned_s >= 0) {
+      add("   Pinned to carrier #");
+      add_number(thread.carrier);
+      add(" for ");
+      add_fixed(thread.pinned_s);
+      add("s by a foreign wait\n");
+    }
     if (!thread.activity.empty()) {
       add("   ");
       add(thread.activity);

@@ -8,6 +8,7 @@
 #include "stack_batch.hpp"
 #include "stack_figures.hpp"
 #include "thread_container_node.hpp"
+#include "virtual_scheduler.hpp"
 
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -79,6 +80,7 @@ void ThreadDumper::run(const DumpOptions& options, WalkRegisters own_registers) 
   dump_.pid_ = ::getpid();
   engine_.refresh();
   add_creel_threads();
+  add_pins();
   add_foreign_threads();
   std::vector<std::size_t> running;
   read_threads(own_registers, running);
@@ -100,6 +102,15 @@ void ThreadDumper::add_creel_threads() {
   for (std::size_t i = 0; i < records.size(); ++i) {
     pending_[i].record = std::move(records[i]);
     describe(dump_.threads_[i], pending_[i]);
+  }
+}
+
+void ThreadDumper::add_pins() {
+  const detail::VirtualScheduler* scheduler = detail::VirtualScheduler::existing();
+  if (scheduler == nullptr) return;
+  for (const detail::PinWatch::Pin& pin : scheduler->pin_watch().pins()) {
+    if (const std::optional<std::size_t> i = index_of(pin.thread))
+      dump_.threads_[*i].pinned_s = static_cast<double>(now_ns_ - pin.since_ns) / 1e9;
   }
 }
 

@@ -31,6 +31,7 @@ class ThreadDumper {
   };
 
   void add_creel_threads();
+  void add_pins();
   void add_foreign_threads();
   void describe(ThreadInfo& info, Pending& pending);
   void read_held_locks(ThreadInfo& info, Pending& pending);

@@ -1,5 +1,10 @@
 #include "unwinder.hpp"
 
+#include "thread_record.hpp"
+
+#include <array>
+#include <cstring>
+
 namespace creel::detail {
 namespace {
 
@@ -71,6 +76,39 @@ bool Unwinder::follow_frame_pointer(const StackCopy& stack, bool innermost, Walk
   return true;
 }
 
+// The function at `pc` keeps its frame by rbp, and the walk began without knowing that. What it stored there
+// on entry, the caller's rbp below the return address, is the first such pair up its stack: a place within
+// this stack, and an address behind a call; if that call names its target, it is to have called this very
+// function.
+bool Unwinder::find_frame_pointer(const StackCopy& stack, std::uintptr_t pc, WalkRegisters& registers) {
+  constexpr std::uintptr_t kLargestFrame = 64 * 1024, kLargestFunction = 256 * 1024;
+  const std::uint64_t first = (registers.value[WalkRegisters::kRsp] + 7) & ~std::uint64_t{7};
+  const std::uint64_t end = stack.low + stack.size;
+  const LoadedObject* own = objects_.find(pc);
+  for (std::uint64_t at = first; at < end && at - first < kLargestFrame; at += 8) {
+    const auto caller_rbp = stack.read(at), return_address = stack.read(at + 8);
+    if (!caller_rbp || !return_address) return false;
+    if (*caller_rbp != 0 && (*caller_rbp <= at || *caller_rbp >= end)) continue;
+    const LoadedObject* caller = objects_.find(*return_address - 1);
+    std::array<std::uint8_t, 5> call{};
+    if (caller == nullptr ||
+        !safe_read(reinterpret_cast<const void*>(*return_address - call.size()), call.data(), call.size()))
+      continue;
+    if (call[0] == 0xE8) {  // call rel32
+      std::int32_t distance = 0;
+      std::memcpy(&distance, &call[1], sizeof distance);
+      const std::uintptr_t target = *return_address + static_cast<std::uintptr_t>(std::intptr_t{distance});
+      // Else it goes by the table of another object's functions.
+      if (objects_.find(target) == own && (target > pc || pc - target > kLargestFunction)) continue;
+    } else if (call[3] != 0xFF && call[2] != 0xFF && !(call[0] == 0xFF || call[1] == 0xFF)) {  // call r/m64
+      continue;
+    }
+    registers.set(WalkRegisters::kRbp, at);
+    return true;
+  }
+  return false;
+}
+
 Unwinder::End Unwinder::walk(WalkRegisters registers, Innermost innermost, const StackCopy& stack,
                              std::vector<RawFrame>& out) {
   bool exact = innermost == Innermost::Interrupted;
@@ -86,6 +124,9 @@ Unwinder::End Unwinder::walk(WalkRegisters registers, Innermost innermost, const
     }
     const std::uint64_t rsp = registers.value[WalkRegisters::kRsp];
     std::uint64_t cfa = 0;
+    if (row.kind == UnwindRow::Kind::Compact && row.cfa_register == WalkRegisters::kRbp &&
+        !registers.has(WalkRegisters::kRbp) && !find_frame_pointer(stack, pc, registers))
+      return End::Cut;
     const bool stepped = row.kind == UnwindRow::Kind::None
                              ? follow_frame_pointer(stack, depth == 0, registers, cfa)
                              : step(row, stack, registers, cfa);

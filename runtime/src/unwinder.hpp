@@ -59,6 +59,7 @@ class Unwinder {
   void grow();
   bool follow_frame_pointer(const StackCopy& stack, bool innermost, WalkRegisters& registers,
                             std::uint64_t& cfa);
+  bool find_frame_pointer(const StackCopy& stack, std::uintptr_t pc, WalkRegisters& registers);
 
   LoadedObjects objects_;
   std::vector<std::unique_ptr<GeneralRow>> general_rows_;

@@ -68,6 +68,16 @@ VirtualScheduler::VirtualScheduler()
   spare_.reserve(kMostCarriers);
   const std::lock_guard guard{idle_lock_};
   for (std::uint32_t i = 0; i < parallelism_; ++i) start_carrier();
+  pin_watch_.start();
+}
+
+const VirtualScheduler* VirtualScheduler::existing() noexcept {
+  return instance_pointer.load(std::memory_order_acquire);
+}
+
+const Carrier* VirtualScheduler::carrier(std::size_t index) const noexcept {
+  const Carrier* carrier = carriers_[index].load(std::memory_order_acquire);
+  return carrier != nullptr && carrier->has_record.load(std::memory_order_acquire) ? carrier : nullptr;
 }
 
 void VirtualScheduler::start_carrier() {
@@ -351,7 +361,10 @@ VirtualThread& VirtualScheduler::next(Carrier& self) noexcept {
     if (thread == nullptr) thread = take_shared(self);
     if (thread == nullptr) thread = search(self);
     if (thread != nullptr) stop_searching(self);
-    if (thread == nullptr) thread = wait_idle(self);
+    if (thread == nullptr) {
+      thread = wait_idle(self);
+      pin_watch_.notice();
+    }
     if (thread != nullptr) return *thread;
   }
 }
@@ -375,6 +388,7 @@ void VirtualScheduler::retire_if_surplus(Carrier& self) noexcept {
   if (has_work()) signal_work();
   const Blocker blocker{this, "creel::VirtualScheduler", "spare"};
   while (!self.is_woken.load(std::memory_order_acquire)) LockSupport::park(blocker);
+  pin_watch_.notice();
 }
 
 void VirtualScheduler::carrier_blocks() {
@@ -394,6 +408,9 @@ void VirtualScheduler::carrier_blocks() {
   if (spare != nullptr) LockSupport::unpark(*spare->record);
 }
 
-void VirtualScheduler::carrier_unblocks() noexcept { available_.fetch_add(1, kRelaxed); }
+void VirtualScheduler::carrier_unblocks() noexcept {
+  available_.fetch_add(1, kRelaxed);
+  pin_watch_.notice();
+}
 
 }  // namespace creel::detail

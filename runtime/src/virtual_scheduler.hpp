@@ -1,6 +1,7 @@
 #pragma once
 
 #include "carrier.hpp"
+#include "pin_watch.hpp"
 #include "virtual_thread.hpp"
 #include "virtual_timer.hpp"
 
@@ -29,6 +30,8 @@ namespace creel::detail {
 class VirtualScheduler {
  public:
   static VirtualScheduler& instance();
+  /// The same, if it has been needed yet; else null.
+  static const VirtualScheduler* existing() noexcept;
 
   /// A new thread is to run. From any thread.
   void submit_new(VirtualThread& thread) noexcept;
@@ -42,6 +45,11 @@ class VirtualScheduler {
   void carrier_blocks();
   void carrier_unblocks() noexcept;
   VirtualTimer& timer() noexcept { return timer_; }
+  const PinWatch& pin_watch() const noexcept { return pin_watch_; }
+  /// The carrier in a slot below counts().carriers; null while it begins.
+  const Carrier* carrier(std::size_t index) const noexcept;
+  /// Whether all carriers sleep that are neither blocked nor spare.
+  bool is_idle() const noexcept { return available_.load() <= idle_count_.load(); }
 
   struct Counts {
     std::uint32_t parallelism = 0, carriers = 0, available = 0;
@@ -80,6 +88,7 @@ class VirtualScheduler {
 
   const std::uint32_t parallelism_;
   VirtualTimer timer_;
+  PinWatch pin_watch_{*this};
   std::shared_ptr<ThreadContainer> container_;
 
   // The shared queue: who comes from elsewhere is pushed to inbox_, last first; who takes moves all of it to

@@ -35,6 +35,7 @@
 #include <creel/runtime/long_adder.hpp>
 #include <creel/runtime/monitor.hpp>
 #include <creel/runtime/phaser.hpp>
+#include <creel/runtime/pinning.hpp>
 #include <creel/runtime/priority_blocking_queue.hpp>
 #include <creel/runtime/process.hpp>
 #include <creel/runtime/process_builder.hpp>

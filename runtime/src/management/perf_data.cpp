@@ -6,6 +6,7 @@
 #include "gauge_registry.hpp"
 
 #include <creel/runtime/error.hpp>
+#include <creel/runtime/pinning.hpp>
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -123,6 +124,9 @@ PerfData::PerfData(const Options& options) {
   virtual_ = add_long("creel.threads.virtual", kNoUnit, kVariable);
   // Under HotSpot's name too, which its users look for.
   contended_ = add_long("sun.rt._sync_ContendedLockAttempts", kEvents, kMonotonic);
+  pins_ = add_long("creel.threads.pinned.events", kEvents, kMonotonic);
+  pinned_ = add_long("creel.threads.pinned.now", kNoUnit, kVariable);
+  longest_pin_ = add_long("creel.threads.pinned.longestMillis", kNoUnit, kMonotonic);
   update();
   // Readers take the table as whole once this is set.
   __atomic_store_n(&reinterpret_cast<Prologue*>(table_)->accessible, std::uint8_t{1}, __ATOMIC_RELEASE);
@@ -208,6 +212,10 @@ void PerfData::update() noexcept {
   set(daemon_, counts.daemon);
   set(virtual_, counts.virtual_live);
   set(contended_, runtime_counters.contended_monitors.load(std::memory_order_relaxed));
+  const PinningFigures pinning = pinning_figures();
+  set(pins_, pinning.started);
+  set(pinned_, pinning.pinned);
+  set(longest_pin_, static_cast<std::uint64_t>(pinning.longest / std::chrono::milliseconds(1)));
   try {
     update_gauges();
   } catch (const std::bad_alloc&) {  // the next second may have the memory

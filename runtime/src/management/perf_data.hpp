@@ -55,6 +55,7 @@ class PerfData {
   std::int64_t* daemon_ = nullptr;
   std::int64_t* virtual_ = nullptr;
   std::int64_t* contended_ = nullptr;
+  std::int64_t *pins_ = nullptr, *pinned_ = nullptr, *longest_pin_ = nullptr;
   std::map<std::string, std::int64_t*> gauges_;  // null: the table has no room for it
 };
 

@@ -61,10 +61,11 @@ struct ThreadInfo {
   std::uintptr_t address = 0;          ///< of its record; 0 if foreign
   std::uintptr_t program_counter = 0;  ///< 0: not known
   std::uintptr_t stack_pointer = 0;
-  std::uint64_t carrier = 0;                   ///< of a mounted virtual thread: the carrier's id
-  std::uint64_t carrying = 0;                  ///< of a carrier: the virtual thread's id
-  std::uint64_t container = 0;                 ///< id of a ContainerInfo; 0 is the root
-  std::string activity;                        ///< what creel::Activity says it works on
+  std::uint64_t carrier = 0;    ///< of a mounted virtual thread: the carrier's id
+  std::uint64_t carrying = 0;   ///< of a carrier: the virtual thread's id
+  std::uint64_t container = 0;  ///< id of a ContainerInfo; 0 is the root
+  double pinned_s = -1;         ///< of a pinned virtual thread (pinning.hpp): since when; else -1
+  std::string activity;         ///< what creel::Activity says it works on
   std::vector<ScopedValueInfo> scoped_values;  ///< innermost first; the first few only
   std::optional<WaitInfo> wait;
   std::vector<HeldLockInfo> held;        ///< innermost last; the first few only

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <creel/runtime/stack_trace.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace creel {
+
+/// A virtual thread that holds its carrier while it waits: in a lock, a read, a sleep of somebody else's
+/// code, without blocking(). The JDK's event jdk.VirtualThreadPinned.
+struct PinnedThread {
+  std::uint64_t id = 0;
+  std::string name;
+  std::string carrier;                ///< the name of the platform thread that waits with it
+  std::chrono::nanoseconds so_far{};  ///< how long, when it was noticed
+  StackTrace stack;                   ///< of the virtual thread; empty if it went on meanwhile
+};
+
+/// How often that happened since the process began.
+struct PinningFigures {
+  std::uint64_t started = 0;           ///< virtual threads that were noticed so, each once a wait
+  std::size_t pinned = 0;              ///< of those, how many wait at this moment
+  std::chrono::nanoseconds longest{};  ///< the longest such wait, if it still lasts as long as it is by now
+};
+
+/// The figures at this moment; counters `creel.threads.pinned…` of jcmd's PerfCounter.print say the same.
+///
+/// A wait of creel's own never pins: the thread leaves its carrier. A foreign one does. Once it has lasted
+/// for 20 ms (CREEL_PINNED_THRESHOLD_MS, 1 to 60000) without a break it counts as pinned: another carrier
+/// stands in until it is over (up to 256 at a time), so that other virtual threads go on; dumps mark the
+/// thread; the log names, once for each place in the program, the line that waits
+/// (CREEL_TRACE_PINNED=off|short|full, default short; full: the whole stack). What to do about it: put the
+/// call into blocking(), which has another carrier stand in at once, or wait by one of creel's own locks and
+/// sockets.
+///
+/// Long computations are not reported: they hold their carrier, too, but for work. Nothing is measured at a
+/// switch of threads; one thread looks every few milliseconds while virtual threads run.
+PinningFigures pinning_figures() noexcept;
+
+/// `handler` is called for each virtual thread that gets pinned, on the watching thread (keep it short; what
+/// it throws is logged). Replaces the handler before; an empty one takes it away. Wakes nobody and waits for
+/// nobody: a call that is under way may still end after this returns.
+void set_pinned_handler(std::function<void(const PinnedThread&)> handler);
+
+}  // namespace creel
