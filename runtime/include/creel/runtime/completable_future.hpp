@@ -421,7 +421,8 @@ class CompletableFuture : public CompletionStage<T> {
   }
 };
 
-/// A future with what `supplier()` returns, run by `executor`.
+/// A future with what `supplier()` returns, run by `executor`. If that refuses the task, the future fails
+/// with its RejectedError, as that of every _async form does; Java's supplyAsync throws it.
 template <typename F>
 auto supply_async(F supplier, ExecutorRef executor = executors::common_pool())
     -> CompletableFuture<std::invoke_result_t<F&>>;

@@ -24,7 +24,9 @@ namespace creel {
 class TcpListener {
  public:
   struct Options {
-    int backlog = 1024;         ///< connections that wait to be accepted
+    /// Connections that wait to be accepted, at most net.core.somaxconn. One more is established for its
+    /// client, which may then wait for a server that has never heard of it.
+    int backlog = 4096;
     bool reuse_address = true;  ///< bind although connections of an earlier program are still ending
     bool reuse_port = false;    ///< share the port with other listeners that say so, too
   };
