@@ -30,16 +30,19 @@ constexpr auto kPatience = 10s;
 constexpr std::size_t kMostConnections = 64;
 constexpr std::string_view kBadVersion = "101\n";
 
-bool may_ask(int connection) noexcept {
+bool peer_may_ask(int connection) noexcept {
   ucred peer{};
   socklen_t size = sizeof peer;
-  if (::getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
-  return peer.uid == 0 || (peer.uid == ::geteuid() && peer.gid == ::getegid());
+  return ::getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && may_ask(peer);
 }
 
 std::string socket_path() { return "/tmp/.java_pid" + std::to_string(::getpid()); }
 
 }  // namespace
+
+bool may_ask(const ucred& peer) noexcept {
+  return peer.uid == 0 || (peer.uid == ::geteuid() && peer.gid == ::getegid());
+}
 
 struct AttachListener::Connection {
   UniqueFd fd;
@@ -151,7 +154,7 @@ void AttachListener::accept_from(int listening) {
     ::nanosleep(&pause, nullptr);
     return;
   }
-  if (!may_ask(fd.get())) {
+  if (!peer_may_ask(fd.get())) {
     log::warn("attach.refused", {{"reason", "the peer is another user"}});
     return;
   }

@@ -6,12 +6,18 @@
 #include <creel/runtime/thread.hpp>
 #include <creel/runtime/unique_fd.hpp>
 
+#include <sys/socket.h>
+
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
 
 namespace creel::detail {
+
+/// Whether a process with the credentials of `peer` may ask us: root, or one with our effective user and
+/// group.
+bool may_ask(const ucred& peer) noexcept;
 
 /// Answers jstack, jcmd and `creel dump` on /tmp/.java_pidPID, as HotSpot's attach listener does: one request
 /// to a connection, peers of other users (but root) turned away. Requests are carried out one after the

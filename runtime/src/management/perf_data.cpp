@@ -63,8 +63,10 @@ void sweep(int folder) {
   if (copy < 0) return;
   const std::unique_ptr<DIR, int (*)(DIR*)> entries(::fdopendir(copy), &::closedir);
   while (const dirent* entry = entries != nullptr ? ::readdir(entries.get()) : nullptr) {
+    const std::string_view name = entry->d_name;
     const int pid = std::atoi(entry->d_name);
-    if (pid <= 0 || pid == ::getpid() || ::kill(pid, 0) == 0 || errno != ESRCH) continue;
+    if (pid <= 0 || std::to_string(pid) != name || pid == ::getpid() || ::kill(pid, 0) == 0 || errno != ESRCH)
+      continue;
     const UniqueFd file(::openat(folder, entry->d_name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
     if (!file || ::flock(file.get(), LOCK_EX | LOCK_NB) != 0) continue;
     ::unlinkat(folder, entry->d_name, 0);
@@ -103,7 +105,7 @@ std::string perf_folder(unsigned uid) {
 }
 
 PerfData::PerfData(const Options& options) {
-  create_file(perf_folder(::geteuid()));
+  create_file(options.folder.empty() ? perf_folder(::geteuid()) : options.folder);
   add_string("sun.rt.javaCommand", options.command, kConstant);
   // The first digit says that the process can be attached to; jcmd -l lists only those.
   add_string("sun.rt.jvmCapabilities", "1000000000000000000000000000000000000000000000000000000000000000",

@@ -21,6 +21,7 @@ class PerfData {
   struct Options {
     std::string command;  ///< name and arguments
     std::string version;
+    std::string folder{};  ///< empty: perf_folder() of our user
   };
 
   /// Throws IoError if the folder or the file cannot be made, or are not safe (a symlink, another user's).
@@ -38,7 +39,7 @@ class PerfData {
   const std::string& path() const noexcept { return file_name_.path(); }
 
  private:
-  void create_file(const std::string& user);
+  void create_file(const std::string& path);
   void add_string(std::string_view name, std::string_view value, char variability);
   void update_gauges();
   bool has_room_for(std::string_view name) const noexcept;
