@@ -9,6 +9,8 @@
 #include <creel/runtime/lock_support.hpp>
 #include <creel/runtime/log.hpp>
 
+#include <sched.h>
+
 #include <cstdio>
 #include <cstdlib>
 
@@ -50,6 +52,7 @@ void clear(RunningState& state) noexcept {
   state.waited_count.store(0, kRelaxed);
   state.blocked_ns.store(0, kRelaxed);
   state.carrying.store(0, kRelaxed);
+  state.pinned_by.store(nullptr, kRelaxed);
   state.read_holds.reset();
   state.computing = nullptr;
   state.starts_in = nullptr;
@@ -218,15 +221,27 @@ void unpark_virtual(VirtualThread& thread) noexcept { VirtualScheduler::instance
 void yield_virtual(VirtualThread& self) noexcept {
   const Carrier& carrier = *current_carrier();
   if (carrier.scheduler.is_alone(carrier)) return;
+  if (self.pinned) [[unlikely]] {
+    ::sched_yield();
+    return;
+  }
   carrier.scheduler.leave(self, VirtualThread::Next::Yield);
 }
 
-CarrierCompensation::CarrierCompensation(const ThreadRecord& self) : blocked_(self.is_virtual) {
-  if (blocked_) current_carrier()->scheduler.carrier_blocks();
+CarrierCompensation::CarrierCompensation(ThreadRecord& self)
+    : blocked_(self.is_virtual ? static_cast<VirtualThread*>(&self) : nullptr) {
+  if (blocked_ == nullptr) return;
+  current_carrier()->scheduler.carrier_blocks();
+  blocked_->compensated.fetch_add(1, kRelaxed);
 }
 
 CarrierCompensation::~CarrierCompensation() {
-  if (blocked_) current_carrier()->scheduler.carrier_unblocks();
+  if (blocked_ == nullptr) return;
+  blocked_->compensated.fetch_sub(1, kRelaxed);
+  current_carrier()->scheduler.carrier_unblocks();
 }
+
+PinnedWait::PinnedWait() { current_carrier()->scheduler.pinned_wait_begins(); }
+PinnedWait::~PinnedWait() { current_carrier()->scheduler.pinned_wait_ends(); }
 
 }  // namespace creel::detail

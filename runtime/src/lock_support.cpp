@@ -59,9 +59,24 @@ void park_platform(void* argument) {
   self.permit.exchange(ThreadRecord::kNoPermit, std::memory_order_acquire);
 }
 
+// In a PinnedScope: the carrier waits too.
+void park_pinned(ThreadRecord& self, Deadline deadline) {
+  std::uint32_t expected = ThreadRecord::kNoPermit;
+  if (self.permit.compare_exchange_strong(expected, ThreadRecord::kParkedPinned, std::memory_order_acquire)) {
+    const detail::PinnedWait wait;
+    futex_wait(self.permit, ThreadRecord::kParkedPinned, deadline, false);
+  }
+  self.permit.exchange(ThreadRecord::kNoPermit, std::memory_order_acquire);
+}
+
 void park_virtual(void* argument) {
   const auto& [self, deadline] = *static_cast<Park*>(argument);
-  detail::park_virtual(static_cast<detail::VirtualThread&>(self), deadline);
+  auto& thread = static_cast<detail::VirtualThread&>(self);
+  if (thread.pinned) [[unlikely]] {
+    park_pinned(thread, deadline);
+  } else {
+    detail::park_virtual(thread, deadline);
+  }
 }
 
 }  // namespace
@@ -82,9 +97,9 @@ void LockSupport::unpark(const Thread& thread) noexcept {
 void LockSupport::unpark(ThreadRecord& record) noexcept {
   detail::sync_point();
   // release: pairs with the exchange of the thread that takes the permit.
-  if (record.permit.exchange(ThreadRecord::kPermit, std::memory_order_acq_rel) != ThreadRecord::kParked)
-    return;
-  if (record.is_virtual) {
+  const std::uint32_t before = record.permit.exchange(ThreadRecord::kPermit, std::memory_order_acq_rel);
+  if (before < ThreadRecord::kParked) return;
+  if (record.is_virtual && before != ThreadRecord::kParkedPinned) {
     detail::unpark_virtual(static_cast<detail::VirtualThread&>(record));
   } else {
     futex_wake(record.permit, 1, false);

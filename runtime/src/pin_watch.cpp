@@ -25,6 +25,8 @@ namespace {
 
 using std::chrono::nanoseconds;
 constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr std::chrono::milliseconds kLongestRest{200};
+constexpr int kLeastRest = 20;  // of the watch, in times of what its last look took
 
 enum class Trace : std::uint8_t { Off, Short, Full };
 
@@ -53,14 +55,15 @@ nanoseconds configured_threshold() {
 std::mutex handler_lock;
 std::shared_ptr<const std::function<void(const PinnedThread&)>> handler;  // NOLINT: null until one is set
 
-// The frame to look at: the innermost that belongs neither to the C library nor to the C++ one.
+// The frame to look at: the innermost that belongs neither to the C library nor to the C++ one, nor to creel.
 const StackFrame* place_of(const StackTrace& stack) {
   for (const StackFrame* frame : stack.frames()) {
     const bool is_system = frame->module.starts_with("libc.so") || frame->module.starts_with("libc-") ||
                            frame->module.starts_with("libpthread") ||
                            frame->module.starts_with("libstdc++") || frame->module.starts_with("ld-linux") ||
                            frame->module.starts_with("[vdso]") || frame->function.starts_with("std::") ||
-                           frame->function.starts_with("__g");
+                           frame->function.starts_with("__g") || frame->function.starts_with("creel::") ||
+                           frame->file.ends_with("/lock_support.cpp");
     if (!is_system) return frame;
   }
   return stack.empty() ? nullptr : stack.frames().front();
@@ -81,6 +84,23 @@ PinningFigures pinning_figures() noexcept {
   }
   figures.longest = nanoseconds(longest);
   return figures;
+}
+
+PinnedScope::PinnedScope(const char* reason) noexcept
+    : outer_(detail::current_record().own().pinned_by.exchange(reason != nullptr ? reason : "a PinnedScope",
+                                                               kRelaxed)) {
+  detail::ThreadRecord& self = detail::current_record();
+  if (self.is_virtual) static_cast<detail::VirtualThread&>(self).pinned = true;
+}
+
+PinnedScope::~PinnedScope() {
+  detail::ThreadRecord& self = detail::current_record();
+  self.own().pinned_by.store(outer_, kRelaxed);
+  if (self.is_virtual) static_cast<detail::VirtualThread&>(self).pinned = outer_ != nullptr;
+}
+
+bool PinnedScope::is_active() noexcept {
+  return detail::current_record().own().pinned_by.load(kRelaxed) != nullptr;
 }
 
 void set_pinned_handler(std::function<void(const PinnedThread&)> new_handler) {
@@ -150,13 +170,18 @@ void PinWatch::wake(ThreadRecord& sleeper) noexcept { LockSupport::unpark(sleepe
 void PinWatch::run() {
   ThreadRecord& self = current_record();
   const Blocker blocker{this, "creel::VirtualScheduler", "watch"};
+  nanoseconds pause{0};
   for (;;) {
-    LockSupport::park(blocker, Deadline(period_));
+    LockSupport::park(blocker, Deadline(std::max(period_, pause)));
+    const std::int64_t begin_ns = monotonic_ns();
     const std::size_t count = scheduler_.counts().carriers;
     seen_.resize(std::max(seen_.size(), count));
     for (std::size_t i = 0; i < count; ++i) {
       if (const Carrier* carrier = scheduler_.carrier(i)) look(seen_[i], *carrier);
     }
+    // With many that wait, to read of all of them takes milliseconds: never more than a part of a processor.
+    // The cap: the first report looks symbols up, which takes long, and does not come again.
+    pause = std::min<nanoseconds>(kLeastRest * nanoseconds(monotonic_ns() - begin_ns), kLongestRest);
     const bool has_pins =
         std::any_of(seen_.begin(), seen_.end(), [](const Seen& seen) { return seen.pinned; });
     if (has_pins || !scheduler_.is_idle()) continue;
@@ -176,8 +201,16 @@ void PinWatch::look(Seen& seen, const Carrier& carrier) {
     seen = {.thread = thread, .tick = tick};
     return;
   }
-  // The same turn as last time. A wait that has lasted since then leaves the kernel's count of its waits as
-  // it was.
+  // The same turn as last time. Who waits in blocking() has had a carrier stand in from the beginning.
+  const std::shared_ptr<ThreadRecord> record = ThreadRegistry::instance().find(thread);
+  const bool is_parked = record != nullptr && record->permit.load(kRelaxed) == ThreadRecord::kParkedPinned;
+  if (record == nullptr ||
+      (!is_parked && static_cast<const VirtualThread&>(*record).compensated.load(kRelaxed) != 0)) {
+    if (seen.pinned) end(seen, now_ns);
+    seen = {.thread = thread, .tick = tick};
+    return;
+  }
+  // A wait that has lasted since then leaves the kernel's count of its waits as it was.
   const pid_t tid = carrier.record->os_tid.load(kRelaxed);
   const BlockedCall call = read_blocked_call(tid);
   const std::uint64_t switches = call.blocked ? read_switches(tid) : 0;
@@ -185,15 +218,20 @@ void PinWatch::look(Seen& seen, const Carrier& carrier) {
     if (seen.pinned) end(seen, now_ns);
     seen = {.thread = thread, .tick = tick, .switches = switches, .since_ns = now_ns};
   } else if (!seen.pinned && now_ns - seen.since_ns >= threshold_.count()) {
-    begin(seen, carrier, call, now_ns);
+    begin(seen, *record, carrier, call, now_ns);
   }
 }
 
-void PinWatch::begin(Seen& seen, const Carrier& carrier, const BlockedCall& call, std::int64_t now_ns) {
-  const std::shared_ptr<ThreadRecord> record = ThreadRegistry::instance().find(seen.thread);
-  if (record == nullptr || read_wait(record->park_site)) return;  // blocking(): a carrier stands in already
+void PinWatch::begin(Seen& seen, const ThreadRecord& record, const Carrier& carrier, const BlockedCall& call,
+                     std::int64_t now_ns) {
+  std::string reason;
+  const bool is_parked = record.permit.load(kRelaxed) == ThreadRecord::kParkedPinned;
+  if (const RunningState* running = record.running.load(std::memory_order_acquire);
+      is_parked && running != nullptr)
+    reason = safe_read_text(running->pinned_by.load(kRelaxed));
   seen.pinned = true;
-  if (stand_ins_ < kMostStandIns) {
+  // park_pinned() has called a carrier itself.
+  if (!is_parked && stand_ins_ < kMostStandIns) {
     try {
       scheduler_.carrier_blocks();
       seen.stands_in = true;
@@ -205,13 +243,14 @@ void PinWatch::begin(Seen& seen, const Carrier& carrier, const BlockedCall& call
   runtime_counters.pins.fetch_add(1, kRelaxed);
   {
     const std::lock_guard guard{lock_};
-    pins_.push_back({seen.thread, seen.since_ns});
+    pins_.push_back({seen.thread, seen.since_ns, reason});
   }
   tell({.id = seen.thread,
-        .name = record->name(),
+        .name = record.name(),
         .carrier = carrier.record->name(),
         .so_far = nanoseconds(now_ns - seen.since_ns),
-        .stack = read_blocked_stack(*record, carrier.record->os_tid.load(kRelaxed), call, seen.switches)});
+        .reason = std::move(reason),
+        .stack = read_blocked_stack(record, carrier.record->os_tid.load(kRelaxed), call, seen.switches)});
 }
 
 void PinWatch::end(Seen& seen, std::int64_t now_ns) noexcept {
@@ -236,7 +275,8 @@ void PinWatch::tell(const PinnedThread& pinned) {
          {"carrier", pinned.carrier},
          {"ms", std::chrono::duration_cast<std::chrono::milliseconds>(pinned.so_far).count()},
          {"at", place != nullptr ? place->text : "unknown"},
-         {"advice", "put the call into creel::blocking()"},
+         {"by", pinned.reason.empty() ? "foreign wait" : pinned.reason},
+         {"advice", pinned.reason.empty() ? "put the call into creel::blocking()" : "wait outside the scope"},
          {"stack", trace == Trace::Full ? "\n" + pinned.stack.to_string() : "CREEL_TRACE_PINNED=full"}});
   }
   std::shared_ptr<const std::function<void(const PinnedThread&)>> called;

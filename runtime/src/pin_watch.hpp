@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <mutex>
 #include <set>
+#include <string>
 #include <vector>
 
 namespace creel::detail {
@@ -35,6 +36,7 @@ class PinWatch {
   struct Pin {
     std::uint64_t thread = 0;   // the virtual thread's id
     std::int64_t since_ns = 0;  // CLOCK_MONOTONIC
+    std::string reason;         // of its PinnedScope; empty: a foreign wait
   };
   /// Who is pinned at this moment.
   std::vector<Pin> pins() const;
@@ -55,7 +57,8 @@ class PinWatch {
   void run();
   static void wake(ThreadRecord& sleeper) noexcept;
   void look(Seen& seen, const Carrier& carrier);
-  void begin(Seen& seen, const Carrier& carrier, const BlockedCall& call, std::int64_t now_ns);
+  void begin(Seen& seen, const ThreadRecord& record, const Carrier& carrier, const BlockedCall& call,
+             std::int64_t now_ns);
   void end(Seen& seen, std::int64_t now_ns) noexcept;
   void tell(const PinnedThread& pinned);
 

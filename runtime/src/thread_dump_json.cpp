@@ -77,7 +77,10 @@ Json thread_json(const ThreadInfo& thread, const std::string& time) {
   for (const StackFrame* frame : thread.stack) stack.push_back(frame->text);
   add_locks(json, thread);
   if (thread.carrier != 0) json["carrier"] = std::to_string(thread.carrier);
-  if (thread.pinned_s >= 0) json["pinnedSeconds"] = thread.pinned_s;
+  if (thread.pinned_s >= 0) {
+    json["pinnedSeconds"] = thread.pinned_s;
+    json["pinnedBy"] = thread.pinned_by.empty() ? "foreign wait" : thread.pinned_by;
+  }
   if (!thread.activity.empty()) json["activity"] = thread.activity;
   for (const ScopedValueInfo& each : thread.scoped_values)
     json["scopedValues"].push_back({{"name", each.name}, {"value", each.value}});

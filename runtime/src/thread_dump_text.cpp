@@ -158,7 +158,9 @@ class TextDump {
       add_number(thread.carrier);
       add(" for ");
       add_fixed(thread.pinned_s);
-      add("s by a foreign wait\n");
+      add("s by ");
+      add(thread.pinned_by.empty() ? "a foreign wait" : thread.pinned_by);
+      add("\n");
     }
     if (!thread.activity.empty()) {
       add("   ");

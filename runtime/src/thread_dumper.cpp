@@ -109,8 +109,10 @@ void ThreadDumper::add_pins() {
   const detail::VirtualScheduler* scheduler = detail::VirtualScheduler::existing();
   if (scheduler == nullptr) return;
   for (const detail::PinWatch::Pin& pin : scheduler->pin_watch().pins()) {
-    if (const std::optional<std::size_t> i = index_of(pin.thread))
-      dump_.threads_[*i].pinned_s = static_cast<double>(now_ns_ - pin.since_ns) / 1e9;
+    const std::optional<std::size_t> i = index_of(pin.thread);
+    if (!i) continue;
+    dump_.threads_[*i].pinned_s = static_cast<double>(now_ns_ - pin.since_ns) / 1e9;
+    dump_.threads_[*i].pinned_by = pin.reason;
   }
 }
 

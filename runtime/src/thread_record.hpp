@@ -98,7 +98,8 @@ struct RunningState {
   std::atomic<std::uint32_t> held_count{0};
   std::atomic<std::uint32_t> blocked_count{0}, waited_count{0};  // as ThreadMXBean counts
   std::atomic<std::int64_t> blocked_ns{0};                       // waiting to enter monitors, in all
-  std::atomic<std::uint64_t> carrying{0};  // id of the virtual thread that this carrier runs; 0 if none
+  std::atomic<std::uint64_t> carrying{0};       // id of the virtual thread that this carrier runs; 0 if none
+  std::atomic<const char*> pinned_by{nullptr};  // why its innermost PinnedScope is there; null: it is in none
   std::unique_ptr<std::vector<ReadHold>> read_holds;  // null: none yet
   const MapComputation* computing = nullptr;          // the innermost
   const ThreadContainer* starts_in =
@@ -135,8 +136,8 @@ class ThreadRecord {
   std::atomic<bool> has_handler{false};  // for uncaught exceptions: see uncaught_handlers.hpp
   mutable SpinLock name_lock;
   std::atomic<pid_t> os_tid{0};  // 0 before start, after the end, and for an unmounted virtual thread
-  // LockSupport's token, the futex word of platform threads.
-  static constexpr std::uint32_t kNoPermit = 0, kPermit = 1, kParked = 2;
+  // LockSupport's token, the futex word of platform threads and of a virtual one that stays on its carrier.
+  static constexpr std::uint32_t kNoPermit = 0, kPermit = 1, kParked = 2, kParkedPinned = 3;
   std::atomic<std::uint32_t> permit{kNoPermit};
   // Written by the thread itself when a dump can see the record already; 0 until then.
   std::atomic<std::int64_t> started_ns{0};  // CLOCK_MONOTONIC

@@ -413,4 +413,15 @@ void VirtualScheduler::carrier_unblocks() noexcept {
   pin_watch_.notice();
 }
 
+void VirtualScheduler::pinned_wait_begins() {
+  carrier_blocks();
+  pinned_waits_.fetch_add(1, kRelaxed);
+  pin_watch_.notice();
+}
+
+void VirtualScheduler::pinned_wait_ends() noexcept {
+  pinned_waits_.fetch_sub(1, kRelaxed);
+  carrier_unblocks();
+}
+
 }  // namespace creel::detail

@@ -44,12 +44,18 @@ class VirtualScheduler {
   /// The calling carrier is going to block in foreign code; it is back.
   void carrier_blocks();
   void carrier_unblocks() noexcept;
+  /// The calling carrier is going to wait together with its virtual thread, which does not leave it; it is
+  /// back.
+  void pinned_wait_begins();
+  void pinned_wait_ends() noexcept;
   VirtualTimer& timer() noexcept { return timer_; }
   const PinWatch& pin_watch() const noexcept { return pin_watch_; }
   /// The carrier in a slot below counts().carriers; null while it begins.
   const Carrier* carrier(std::size_t index) const noexcept;
-  /// Whether all carriers sleep that are neither blocked nor spare.
-  bool is_idle() const noexcept { return available_.load() <= idle_count_.load(); }
+  /// Whether all carriers sleep that are neither spare nor blocked, and none waits with its virtual thread.
+  bool is_idle() const noexcept {
+    return available_.load() <= idle_count_.load() && pinned_waits_.load() == 0;
+  }
 
   struct Counts {
     std::uint32_t parallelism = 0, carriers = 0, available = 0;
@@ -101,6 +107,7 @@ class VirtualScheduler {
   alignas(64) std::atomic<std::uint32_t> idle_count_{0};
   std::atomic<std::uint32_t> searching_{0};
   std::atomic<std::uint32_t> available_{0};  // carriers that are neither blocked nor spare
+  std::atomic<std::uint32_t> pinned_waits_{0};
   std::atomic<bool> has_watch_{false};       // an idle carrier looks for hand-overs that do not happen
   std::mutex idle_lock_;                     // guards what follows
   std::vector<Carrier*> idle_;

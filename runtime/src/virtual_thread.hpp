@@ -4,6 +4,7 @@
 #include "thread_record.hpp"
 #include "virtual_stack.hpp"
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -45,6 +46,8 @@ class VirtualThread final : public ThreadRecord {
   VirtualThread* link = nullptr;  // in the scheduler's shared queue
   std::uint32_t timer_index = kNotTimed;
   Next next = Next::Yield;
+  bool pinned = false;                       // in a PinnedScope: not to leave its carrier
+  std::atomic<std::uint8_t> compensated{0};  // CarrierCompensations of its own; for others to read
 
   static constexpr std::uint32_t kNotTimed = static_cast<std::uint32_t>(-1);
 
@@ -74,13 +77,23 @@ void yield_virtual(VirtualThread& self) noexcept;
 /// Nothing on a platform thread.
 class CarrierCompensation {
  public:
-  explicit CarrierCompensation(const ThreadRecord& self);
+  explicit CarrierCompensation(ThreadRecord& self);
   ~CarrierCompensation();
   CarrierCompensation(const CarrierCompensation&) = delete;
   CarrierCompensation& operator=(const CarrierCompensation&) = delete;
 
  private:
-  const bool blocked_;
+  VirtualThread* const blocked_;  // null: a platform thread
+};
+
+/// A wait that the current virtual thread does not leave its carrier for: another carrier takes its place
+/// until the end of the scope.
+class PinnedWait {
+ public:
+  PinnedWait();
+  ~PinnedWait();
+  PinnedWait(const PinnedWait&) = delete;
+  PinnedWait& operator=(const PinnedWait&) = delete;
 };
 
 }  // namespace creel::detail

@@ -203,6 +203,110 @@ TEST_CASE("neither blocking() nor a wait of creel's own nor a computation pins")
   for (const Thread& other : others) CHECK(other.join(60s));
 }
 
+TEST_CASE("in a PinnedScope a virtual thread waits and goes on with its carrier; others get another one") {
+  const auto carriers = creel::detail::VirtualScheduler::instance().counts().parallelism;
+  creel::CountDownLatch latch{1};
+  std::atomic<std::uint32_t> stayed{0}, parked{0};
+  std::vector<Thread> holders;
+  for (std::uint32_t i = 0; i < 2 * carriers; ++i) {
+    holders.push_back(Thread::of_virtual().start([&] {
+      const creel::PinnedScope outer{"a handle of this thread"};
+      const pid_t before = ::gettid();
+      { const creel::PinnedScope inner{"another"}; }
+      CHECK(creel::PinnedScope::is_active());  // the outer one is there still
+      ++parked;
+      latch.await();
+      Thread::yield();
+      Thread::sleep(1ms);
+      if (::gettid() == before) ++stayed;
+    }));
+  }
+  // More wait than there are carriers: none of these could begin, and nobody could go on, without others.
+  CHECK(eventually([&] { return parked == holders.size(); }));
+  for (const Thread& holder : holders)
+    CHECK(eventually([&] { return holder.state() == creel::ThreadState::Waiting; }));
+  CHECK(Thread::of_virtual().start([] { Thread::sleep(1ms); }).join(60s));
+  latch.count_down();
+  for (const Thread& holder : holders) CHECK(holder.join(60s));
+  CHECK(stayed == holders.size());
+  CHECK_FALSE(creel::PinnedScope::is_active());
+  CHECK(eventually([&] {
+    Thread::of_virtual().start([] {}).join();
+    return creel::detail::VirtualScheduler::instance().counts().available <= carriers;
+  }));
+}
+
+TEST_CASE("a pinned wait ends by interrupt, Deadline and unpark") {
+  std::atomic<int> ends{0};
+  const auto pinned = [](auto body) {
+    return Thread::of_virtual().start([body] {
+      const creel::PinnedScope scope{"of a test"};
+      body();
+    });
+  };
+  creel::CountDownLatch never{1};
+  const Thread interrupted = pinned([&] {
+    CHECK_THROWS_AS(never.await(), creel::InterruptedError);
+    ++ends;
+  });
+  CHECK(eventually([&] { return interrupted.state() == creel::ThreadState::Waiting; }));
+  interrupted.interrupt();
+  const Thread timed = pinned([&] {
+    CHECK_FALSE(never.await(30ms));
+    ++ends;
+  });
+  std::atomic<bool> go{false};
+  const Thread unparked = pinned([&] {
+    while (!go) creel::LockSupport::park(creel::Blocker{nullptr, "test"});
+    ++ends;
+  });
+  CHECK(eventually([&] { return unparked.state() == creel::ThreadState::Waiting; }));
+  go = true;
+  creel::LockSupport::unpark(unparked);
+  for (const Thread* each : {&interrupted, &timed, &unparked}) CHECK(each->join(60s));
+  CHECK(ends == 3);
+}
+
+TEST_CASE("outside of the scope the thread leaves its carrier again") {
+  // As many as do not fit on carriers of their own: 600 wait at once, all of which have left a scope.
+  creel::CountDownLatch latch{1};
+  std::atomic<int> waits{0};
+  std::vector<Thread> threads;
+  for (int i = 0; i < 600; ++i) {
+    threads.push_back(Thread::of_virtual().start([&] {
+      { const creel::PinnedScope scope{"over soon"}; }
+      ++waits;
+      latch.await();
+    }));
+  }
+  CHECK(eventually([&] { return waits == 600; }));
+  latch.count_down();
+  for (const Thread& thread : threads) CHECK(thread.join(60s));
+}
+
+TEST_CASE("reports and dumps name the scope that pins, and the function that waits in it") {
+  const Listener listener;
+  creel::CountDownLatch latch{1};
+  const Thread holder = Thread::of_virtual().name("scoped").start([&] {
+    const creel::PinnedScope scope{"a library's thread_local"};
+    latch.await();
+  });
+  REQUIRE(listener.await("scoped"));
+  const PinnedThread told = listener.of("scoped").front();
+  CHECK(told.reason == "a library's thread_local");
+  CHECK(names(told.stack.frames(), "CountDownLatch::await"));
+  const creel::ThreadDump dump = creel::ThreadDump::take({.sample_running = false});
+  const creel::ThreadInfo* info = dump.find(holder.id());
+  REQUIRE(info != nullptr);
+  CHECK(info->pinned_by == told.reason);
+  CHECK(info->wait.has_value());
+  CHECK(info->carrier != 0);
+  CHECK(dump.to_text().find("s by a library's thread_local\n") != std::string::npos);
+  CHECK(dump.to_json().find("\"pinnedBy\": \"a library's thread_local\"") != std::string::npos);
+  latch.count_down();
+  CHECK(holder.join(60s));
+}
+
 TEST_CASE("a handler that throws is logged, and the next pinned thread is told of") {
   std::atomic<int> calls{0};
   creel::set_pinned_handler([&](const PinnedThread&) {
@@ -246,6 +350,9 @@ TEST_CASE("the log names the place of a pinned wait once") {
   for (std::string line; std::getline(file, line);) {
     if (line.find("virtual_thread.pinned") != std::string::npos) lines.push_back(line);
   }
+  std::string all;  // for who reads the failure
+  for (const std::string& line : lines) all += line + "\n";
+  INFO(all);
   REQUIRE(lines.size() == 1);
   CHECK(lines.front().find("one") != std::string::npos);
   CHECK(lines.front().find("wait_in_foreign_code") != std::string::npos);

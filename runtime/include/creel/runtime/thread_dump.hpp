@@ -65,6 +65,7 @@ struct ThreadInfo {
   std::uint64_t carrying = 0;   ///< of a carrier: the virtual thread's id
   std::uint64_t container = 0;  ///< id of a ContainerInfo; 0 is the root
   double pinned_s = -1;         ///< of a pinned virtual thread (pinning.hpp): since when; else -1
+  std::string pinned_by;        ///< the reason of its PinnedScope; empty: a foreign wait
   std::string activity;         ///< what creel::Activity says it works on
   std::vector<ScopedValueInfo> scoped_values;  ///< innermost first; the first few only
   std::optional<WaitInfo> wait;
