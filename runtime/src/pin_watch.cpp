@@ -116,27 +116,33 @@ void set_pinned_handler(std::function<void(const PinnedThread&)> new_handler) {
 namespace creel::detail {
 namespace {
 
-// The stack of a thread that waits in a system call, read without disturbing it: a signal would end some
-// calls early (sleep, poll). The kernel tells the two registers that a walk begins with. Empty if it went on
-// meanwhile.
+// The stack of a thread that waits together with its carrier, read without disturbing it: a signal would end some
+// calls early (sleep, poll). A walk begins with the registers that a wait of creel's has published, or with the two
+// that the kernel tells of a system call. Empty if the thread went on meanwhile.
 StackTrace read_blocked_stack(const ThreadRecord& record, pid_t tid, const BlockedCall& call,
                               std::uint64_t switches) {
+  const std::optional<WaitSnapshot> wait = read_wait(record.park_site);
+  WalkRegisters registers;
+  if (wait) {
+    registers = to_walk(wait->registers);
+  } else {
+    registers.set(WalkRegisters::kRip, call.program_counter);
+    registers.set(WalkRegisters::kRsp, call.stack_pointer);
+  }
   std::vector<std::byte> bytes(ThreadSampler::kStackBytes);
-  const std::uintptr_t low = call.stack_pointer, high = record.stack_high.load(kRelaxed);
+  const std::uintptr_t low = registers.value[WalkRegisters::kRsp], high = record.stack_high.load(kRelaxed);
   const bool on_stack = low >= record.stack_low.load(kRelaxed) && low < high;
   const iovec to{bytes.data(), on_stack ? std::min<std::size_t>(high - low, bytes.size()) : bytes.size()};
   const iovec from{reinterpret_cast<void*>(low), to.iov_len};
   const ssize_t copied = ::process_vm_readv(::getpid(), &to, 1, &from, 1, 0);
   if (copied <= 0 || read_switches(tid) != switches) return {};
-  WalkRegisters registers;
-  registers.set(WalkRegisters::kRip, call.program_counter);
-  registers.set(WalkRegisters::kRsp, call.stack_pointer);
   DumpEngine& engine = DumpEngine::instance();
   const std::lock_guard guard{engine.lock};
   engine.refresh();
   std::vector<RawFrame> raw;
-  const auto end = engine.unwinder.walk(registers, Unwinder::Innermost::Interrupted,
-                                        {low, bytes.data(), static_cast<std::size_t>(copied)}, raw);
+  const auto end = engine.unwinder.walk(
+      registers, wait ? Unwinder::Innermost::ReturnAddress : Unwinder::Innermost::Interrupted,
+      {low, bytes.data(), static_cast<std::size_t>(copied)}, raw);
   std::vector<const StackFrame*> frames;
   for (const RawFrame& each : raw) {
     for (const StackFrame& frame : engine.symbolizer.resolve(engine.unwinder.code(each.code)))

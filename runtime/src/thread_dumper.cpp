@@ -37,19 +37,6 @@ double cpu_ms(pid_t tid) noexcept {
   return static_cast<double>(used.tv_sec) * 1e3 + static_cast<double>(used.tv_nsec) / 1e6;
 }
 
-WalkRegisters to_walk(const detail::Registers& from) noexcept {
-  WalkRegisters registers;
-  registers.set(WalkRegisters::kRip, from.rip);
-  registers.set(WalkRegisters::kRsp, from.rsp);
-  registers.set(WalkRegisters::kRbp, from.rbp);
-  registers.set(WalkRegisters::kRbx, from.rbx);
-  registers.set(WalkRegisters::kR12, from.r12);
-  registers.set(WalkRegisters::kR13, from.r13);
-  registers.set(WalkRegisters::kR14, from.r14);
-  registers.set(WalkRegisters::kR15, from.r15);
-  return registers;
-}
-
 bool is_on_stack(const detail::ThreadRecord& record, std::uintptr_t stack_pointer) noexcept {
   return stack_pointer >= record.stack_low && stack_pointer < record.stack_high;
 }
@@ -227,7 +214,7 @@ bool ThreadDumper::use_parked(std::size_t i, const detail::WaitSnapshot& wait,
   const detail::ThreadRecord& record = *pending_[i].record;
   if (!detail::still_waits(record.park_site, wait)) return false;
   const std::size_t frames_before = raw_.size();
-  walk(i, to_walk(wait.registers), Innermost::ReturnAddress, stack);
+  walk(i, detail::to_walk(wait.registers), Innermost::ReturnAddress, stack);
   read_held_locks(info, pending_[i]);
   WaitInfo described;
   described.kind = wait.kind;

@@ -41,6 +41,19 @@ std::uint64_t WaitSnapshot::read_owner() const noexcept {
   return owner != nullptr && safe_read(owner, &id, sizeof id) ? id : 0;
 }
 
+WalkRegisters to_walk(const Registers& from) noexcept {
+  WalkRegisters registers;
+  registers.set(WalkRegisters::kRip, from.rip);
+  registers.set(WalkRegisters::kRsp, from.rsp);
+  registers.set(WalkRegisters::kRbp, from.rbp);
+  registers.set(WalkRegisters::kRbx, from.rbx);
+  registers.set(WalkRegisters::kR12, from.r12);
+  registers.set(WalkRegisters::kR13, from.r13);
+  registers.set(WalkRegisters::kR14, from.r14);
+  registers.set(WalkRegisters::kR15, from.r15);
+  return registers;
+}
+
 std::string WaitSnapshot::read_name() const { return safe_read_text(name); }
 
 std::string safe_read_text(const char* text) {

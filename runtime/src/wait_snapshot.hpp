@@ -1,6 +1,7 @@
 #pragma once
 
 #include "thread_record.hpp"
+#include "unwind_row.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -26,6 +27,9 @@ struct WaitSnapshot {
   /// The object's name; empty if it has none or is gone.
   std::string read_name() const;
 };
+
+/// Where a walk up the stack of a parked thread begins.
+WalkRegisters to_walk(const Registers& from) noexcept;
 
 /// nullopt if the thread is not parked.
 std::optional<WaitSnapshot> read_wait(const ParkSite& site) noexcept;
