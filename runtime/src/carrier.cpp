@@ -16,12 +16,15 @@
 
 // What a carrier does with one virtual thread, and what a virtual thread does with its carrier.
 
+extern "C" {
+[[gnu::tls_model("initial-exec"),
+  gnu::visibility("hidden")]] thread_local constinit creel::detail::Carrier* creel_carrier = nullptr;
+}
+
 namespace creel::detail {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
-
-[[gnu::tls_model("initial-exec")]] thread_local Carrier* tls_carrier = nullptr;
 
 // Most overflows end in the guard page; without one this finds those that were deep when the thread parked.
 // What the next thread's turn does on this stack before it is its own again fits into what is asked for.
@@ -38,11 +41,15 @@ void check_stack_end(const VirtualThread& self) noexcept {
   std::abort();
 }
 
+void leave_carrier(VirtualThread& thread) noexcept {
+  thread.os_tid.store(0, kRelaxed);
+  thread.carrier.store(0, kRelaxed);
+}
+
 void dismount(Carrier& carrier, VirtualThread& thread) noexcept {
   carrier.mounted = nullptr;
   carrier.record->own().carrying.store(0, kRelaxed);
-  thread.os_tid.store(0, kRelaxed);
-  thread.carrier.store(0, kRelaxed);
+  leave_carrier(thread);
 }
 
 // For the stack's next thread. By atomic stores, not by a constructor: a dump may be reading it still.
@@ -66,7 +73,9 @@ void virtual_entry() {
     run_thread_body(self.shared_from_this(), body);
   }
   end_thread_locals(self);
-  clear(*self.running.exchange(nullptr, kRelaxed));
+  RunningState& state = self.own();
+  self.running.store(nullptr, kRelaxed);
+  clear(state);
   Carrier& carrier = *current_carrier();
   self.next = VirtualThread::Next::End;
   carrier.leaving = &self;
@@ -93,13 +102,8 @@ void give_stack(Carrier& carrier, VirtualStack stack) noexcept {
 
 }  // namespace
 
-Carrier* current_carrier() noexcept {
-  asm volatile("" ::: "memory");
-  return tls_carrier;
-}
-
 void VirtualScheduler::run(Carrier& self) noexcept {
-  tls_carrier = &self;
+  CREEL_WRITE_THREAD_LOCAL(creel_carrier, &self);
   self.record = &current_record();
   self.has_record.store(true, std::memory_order_release);
   self.exceptions = &exception_state();
@@ -123,9 +127,9 @@ bool VirtualScheduler::begin(Carrier& self, VirtualThread& thread) noexcept {
   thread.stack_low.store(stack.low, kRelaxed);
   thread.stack_high.store(stack.high, kRelaxed);
   void* const place = reinterpret_cast<void*>(top);
-  thread.running.store(stack.fresh ? ::new (place) RunningState : static_cast<RunningState*>(place),
-                       std::memory_order_release);
-  thread.started_ns.store(coarse_monotonic_ns(), kRelaxed);
+  auto* const running = stack.fresh ? ::new (place) RunningState : static_cast<RunningState*>(place);
+  running->started_ns.store(coarse_monotonic_ns(), kRelaxed);
+  thread.running.store(running, std::memory_order_release);
   make_stack(thread.point, stack.low, top, virtual_entry);
   mount(self, thread);
   switch_stacks(self.point, thread.point);
@@ -192,11 +196,12 @@ void VirtualScheduler::leave(VirtualThread& self, VirtualThread::Next next) noex
   self.next = next;
   carrier.leaving = &self;
   VirtualThread* to = is_surplus() ? nullptr : pick(carrier);
-  dismount(carrier, self);
   if (to != nullptr && to->has_begun()) [[likely]] {
+    leave_carrier(self);
     mount(carrier, *to);
     switch_stacks(self.point, to->point);
   } else {
+    dismount(carrier, self);
     carrier.picked = to;
     set_current_record(carrier.record);
     switch_stacks(self.point, carrier.point);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "carrier_queue.hpp"
+#include "fresh_thread_local.hpp"
 #include "virtual_thread.hpp"
 
 #include <array>
@@ -44,8 +45,11 @@ struct Carrier {
   std::atomic<bool> is_woken{false};  // somebody took it off the list of idle or spare carriers
 };
 
-/// The calling thread's; nullptr if it is no carrier. Out of line, and opaque: a virtual thread comes back
-/// from a switch on another carrier, while the compiler would keep the address of a thread_local over it.
-[[gnu::noinline]] Carrier* current_carrier() noexcept;
+/// The calling thread's; nullptr if it is no carrier.
+inline Carrier* current_carrier() noexcept {
+  Carrier* carrier;
+  CREEL_READ_THREAD_LOCAL(creel_carrier, carrier);
+  return carrier;
+}
 
 }  // namespace creel::detail

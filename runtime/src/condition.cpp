@@ -60,7 +60,7 @@ std::uint32_t Condition::waiters_of(const void* lock) const {
   }
   lock_.operations->check_owner(lock, "a look at who waits");
   std::uint32_t count = 0;
-  for (const detail::WaitNode* node = waiters_.head; node != nullptr; node = node->next) ++count;
+  for (const detail::ConditionNode* node = waiters_.head; node != nullptr; node = node->next) ++count;
   return count;
 }
 

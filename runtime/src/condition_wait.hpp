@@ -18,7 +18,7 @@ class ConditionWait {
  private:
   ThreadRecord& self_;
   ConditionList& list_;
-  WaitNode& node_;
+  ConditionNode& node_;
   WaitOutcome outcome_ = WaitOutcome::Met;
   std::uint8_t interrupted_meanwhile_ = 0;
 };

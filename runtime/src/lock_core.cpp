@@ -10,35 +10,36 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <utility>
 
 namespace creel::detail {
 
-void ConditionList::append(WaitNode& node) noexcept {
+void ConditionList::append(ConditionNode& node) noexcept {
   node.next = nullptr;
   node.previous = tail;
   (tail != nullptr ? tail->next : head) = &node;
   tail = &node;
 }
 
-void ConditionList::remove(WaitNode& node) noexcept {
+void ConditionList::remove(ConditionNode& node) noexcept {
   (node.previous != nullptr ? node.previous->next : head) = node.next;
   (node.next != nullptr ? node.next->previous : tail) = node.previous;
 }
 
 LockCore::~LockCore() { CREEL_ASSERT(queue_.empty(), "a lock was destroyed while threads wait for it"); }
 
-bool LockCore::take(std::uint32_t as) noexcept {
+inline bool LockCore::take(std::uint64_t as) noexcept {
   sync_point();
-  std::uint32_t free = kFree;
+  std::uint64_t free = kFree;
   // acquire: what the last owner did happens before.
   return word_.load(std::memory_order_relaxed) == kFree &&
          word_.compare_exchange_strong(free, as, std::memory_order_acquire, std::memory_order_relaxed);
 }
 
-bool LockCore::take_by_spinning(std::uint32_t as) noexcept {
+bool LockCore::take_by_spinning(const ThreadRecord& self, std::uint64_t as) noexcept {
   if (!has_several_processors()) return false;  // the owner could not go on while we spin
   std::uint32_t turns = turns_.load(std::memory_order_relaxed);
-  int budget = current_record().is_virtual ? kVirtualSpinPauses : kSpinPauses;
+  int budget = self.is_virtual ? kVirtualSpinPauses : kSpinPauses;
   for (int pauses = 1; budget > 0; pauses = std::min(pauses, budget)) {
     budget -= pauses;
     for (int i = 0; i < pauses; ++i) cpu_relax();
@@ -50,53 +51,65 @@ bool LockCore::take_by_spinning(std::uint32_t as) noexcept {
   return false;
 }
 
-bool LockCore::goes_behind() const noexcept {
+inline bool LockCore::goes_behind() const noexcept {
   return (fair_ || starving_.load(std::memory_order_relaxed)) && !queue_.empty();
 }
 
-void LockCore::took(ThreadRecord& self, std::uint32_t holds, std::uintptr_t stack_pointer) noexcept {
-  owner_.store(self.id, std::memory_order_relaxed);
+inline void LockCore::took(ThreadRecord& self, std::uintptr_t stack_pointer) noexcept {
   turns_.store(turns_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  holds_ = holds;
   self.push_held(this, type_, name(), monitor_, stack_pointer);
 }
 
 // A loop that locks and never unlocks.
 void LockCore::hold_again() {
-  if (holds_ == kMostHolds) [[unlikely]] {
+  if (more_holds_ == kMostHolds - 1) [[unlikely]] {
     throw Error(std::string(type_) + (name_.empty() ? "" : " \"" + name_ + "\"") + ": held " +
-                std::to_string(holds_) + " times by thread \"" + current_record().name() +
+                std::to_string(kMostHolds) + " times by thread \"" + current_record().name() +
                 "\", the most there may be");
   }
-  ++holds_;
+  ++more_holds_;
 }
 
 WaitOutcome LockCore::lock(std::uintptr_t stack_pointer, Deadline deadline, Interruptible interruptible) {
-  ThreadRecord& self = current_record();
-  if (interruptible == Interruptible::Yes && self.take_interrupt()) return WaitOutcome::Interrupted;
-  if (owner_.load(std::memory_order_relaxed) == self.id) {  // only this thread can have written that
-    hold_again();
-    return WaitOutcome::Met;
-  }
-  if (goes_behind() || !take()) {
-    const WaitOutcome outcome = lock_contended(deadline, interruptible);
-    if (outcome != WaitOutcome::Met) return outcome;
-  }
-  took(self, 1, stack_pointer);
+  ThreadRecord* const self = current_record_or_null();
+  if (self == nullptr || goes_behind() ||
+      (interruptible == Interruptible::Yes && self->interrupted.load(std::memory_order_relaxed) != 0) ||
+      !take(self->id.load(std::memory_order_relaxed))) [[unlikely]]
+    return lock_slowly(stack_pointer, deadline, interruptible);
+  took(*self, stack_pointer);
   return WaitOutcome::Met;
 }
 
-WaitOutcome LockCore::lock_contended(Deadline deadline, Interruptible interruptible) noexcept {
-  if (queue_.empty() && take_by_spinning(kLocked)) return WaitOutcome::Met;
+WaitOutcome LockCore::lock_slowly(std::uintptr_t stack_pointer, Deadline deadline,
+                                  Interruptible interruptible) {
+  ThreadRecord& self = current_record();
+  if (interruptible == Interruptible::Yes && self.take_interrupt()) return WaitOutcome::Interrupted;
+  const std::uint64_t id = self.id.load(std::memory_order_relaxed);
+  if (owner_id() == id) {  // only this thread can have written that
+    hold_again();
+    return WaitOutcome::Met;
+  }
+  if (goes_behind() || !take(id)) {
+    const WaitOutcome outcome = lock_contended(self, deadline, interruptible);
+    if (outcome != WaitOutcome::Met) return outcome;
+  }
+  took(self, stack_pointer);
+  return WaitOutcome::Met;
+}
+
+WaitOutcome LockCore::lock_contended(const ThreadRecord& self, Deadline deadline,
+                                     Interruptible interruptible) noexcept {
+  const std::uint64_t id = self.id.load(std::memory_order_relaxed);
+  if (queue_.empty() && take_by_spinning(self, id)) return WaitOutcome::Met;
   int tries = 0;
-  const Blocker blocker{this, type_, name(), &owner_, monitor_ ? WaitKind::MonitorEnter : WaitKind::Parking};
+  const Blocker blocker{this, type_, name(), &word_, monitor_ ? WaitKind::MonitorEnter : WaitKind::Parking};
   const WaitOutcome outcome = queue_.await(blocker, deadline, interruptible, WaitQueue::Order::Head, [&] {
     if (++tries > kPatience) starving_.store(true, std::memory_order_relaxed);
     // Taken as contended, since others may stand behind; the release then looks.
-    if (take_by_spinning(kContended)) return true;
-    for (std::uint32_t seen = word_.load(std::memory_order_relaxed); seen != kContended;) {
-      if (word_.compare_exchange_weak(seen, kContended, std::memory_order_acquire,
-                                      std::memory_order_relaxed)) {
+    if (take_by_spinning(self, id | kContended)) return true;
+    for (std::uint64_t seen = word_.load(std::memory_order_relaxed); (seen & kContended) == 0;) {
+      if (word_.compare_exchange_weak(seen, (seen == kFree ? id : seen) | kContended,
+                                      std::memory_order_acquire, std::memory_order_relaxed)) {
         return seen == kFree;
       }
     }
@@ -108,30 +121,47 @@ WaitOutcome LockCore::lock_contended(Deadline deadline, Interruptible interrupti
 
 bool LockCore::try_lock(std::uintptr_t stack_pointer) {
   ThreadRecord& self = current_record();
-  if (owner_.load(std::memory_order_relaxed) == self.id) {
+  const std::uint64_t id = self.id.load(std::memory_order_relaxed);
+  if (!take(id)) {
+    if (owner_id() != id) return false;
     hold_again();
     return true;
   }
-  if (!take()) return false;
-  took(self, 1, stack_pointer);
+  took(self, stack_pointer);
   return true;
 }
 
 void LockCore::unlock() {
+  ThreadRecord* const self = current_record_or_null();
+  std::uint64_t owner = self != nullptr ? self->id.load(std::memory_order_relaxed) : kFree;
+  if (self == nullptr || word_.load(std::memory_order_relaxed) != owner || more_holds_ != 0 ||
+      notified_.head != nullptr || !self->pop_last_held(this)) [[unlikely]]
+    return unlock_slowly();
+  sync_point();
+  if (!word_.compare_exchange_strong(owner, kFree, std::memory_order_release, std::memory_order_relaxed))
+      [[unlikely]]
+    release_contended();
+}
+
+void LockCore::unlock_slowly() {
   ThreadRecord& self = check_owner("unlock");
-  if (--holds_ > 0) return;
+  if (more_holds_ > 0) {
+    --more_holds_;
+    return;
+  }
   self.pop_held(this);
-  release();
+  release(self.id.load(std::memory_order_relaxed));
 }
 
 // Nothing of ours is touched once the next owner could be in, since it may destroy the lock: see WaitQueue.
-void LockCore::release() noexcept {
-  owner_.store(0, std::memory_order_relaxed);
+void LockCore::release(std::uint64_t owner) noexcept {
   sync_point();
   if (notified_.head != nullptr) return release_notified();
-  std::uint32_t seen = kLocked;
-  if (word_.compare_exchange_strong(seen, kFree, std::memory_order_release, std::memory_order_relaxed))
-    return;
+  if (!word_.compare_exchange_strong(owner, kFree, std::memory_order_release, std::memory_order_relaxed))
+    release_contended();
+}
+
+void LockCore::release_contended() noexcept {
   queue_.change_and_wake_one([this](bool) { word_.store(kFree, std::memory_order_release); });
 }
 
@@ -140,7 +170,7 @@ void LockCore::release_notified() noexcept {
   // them; of a crowd, those beyond are woken while the lock is still held, where none of them can leave.
   std::array<std::shared_ptr<ThreadRecord>, 8> threads;
   std::size_t count = 0;
-  for (WaitNode* node = notified_.head; node != nullptr;) {
+  for (ConditionNode* node = notified_.head; node != nullptr;) {
     ThreadRecord& thread = *node->thread;
     node = node->next;
     if (count < threads.size()) {
@@ -159,18 +189,20 @@ WaitOutcome LockCore::wait(ConditionList& list, const Blocker& blocker, Deadline
   ThreadRecord& self = check_owner(monitor_ ? "wait" : "await");
   if (interruptible == Interruptible::Yes && self.take_interrupt()) return WaitOutcome::Interrupted;
   ConditionWait waiting{self, list};
-  const std::uint32_t holds = holds_;
+  const std::uint64_t id = self.id.load(std::memory_order_relaxed);
+  const std::uint32_t more_holds = std::exchange(more_holds_, 0);
   const std::uintptr_t stack_pointer = self.pop_held(this);
-  release();
+  release(id);
   waiting.await(blocker, deadline, interruptible);
-  if (!take()) lock_contended(Deadline::never(), Interruptible::No);
-  took(self, holds, stack_pointer);
+  if (!take(id)) lock_contended(self, Deadline::never(), Interruptible::No);
+  more_holds_ = more_holds;
+  took(self, stack_pointer);
   return waiting.finish();
 }
 
 void LockCore::notify_one(ConditionList& list) {
   check_owner(monitor_ ? "notify" : "signal");
-  WaitNode* node = list.head;
+  ConditionNode* node = list.head;
   if (node == nullptr) return;
   list.remove(*node);
   notified_.append(*node);
@@ -182,15 +214,15 @@ void LockCore::notify_all(ConditionList& list) {
   while (list.head != nullptr) notify_one(list);
 }
 
-bool LockCore::is_held_by_current_thread() const noexcept {
-  return owner_.load(std::memory_order_relaxed) == current_record().id;
-}
+bool LockCore::is_held_by_current_thread() const noexcept { return owner_id() == current_record().id; }
 
-std::uint32_t LockCore::hold_count() const noexcept { return is_held_by_current_thread() ? holds_ : 0; }
+std::uint32_t LockCore::hold_count() const noexcept {
+  return is_held_by_current_thread() ? more_holds_ + 1 : 0;
+}
 
 ThreadRecord& LockCore::check_owner(const char* operation) const {
   ThreadRecord& self = current_record();
-  if (owner_.load(std::memory_order_relaxed) != self.id) [[unlikely]] {
+  if (owner_id() != self.id) [[unlikely]] {
     throw Error(std::string(type_) + (name_.empty() ? "" : " \"" + name_ + "\"") + ": " + operation +
                 " by thread \"" + self.name() + "\", which does not hold it");
   }

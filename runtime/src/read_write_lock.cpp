@@ -304,7 +304,7 @@ detail::WaitOutcome ReentrantReadWriteLock::wait(ConditionList& list, const Bloc
 
 void ReentrantReadWriteLock::notify_one(ConditionList& list) {
   check_writer("signal");
-  detail::WaitNode* const node = list.head;
+  detail::ConditionNode* const node = list.head;
   if (node == nullptr) return;
   list.remove(*node);
   ThreadRecord& thread = *node->thread;  // it cannot leave while we hold the lock

@@ -43,7 +43,7 @@ std::uint32_t ReentrantLock::wait_queue_length(const Condition& condition) const
 }
 
 Thread ReentrantLock::owner() const {
-  const std::uint64_t id = core_.owner().load(std::memory_order_relaxed);
+  const std::uint64_t id = core_.owner().load(std::memory_order_relaxed) & ~detail::kOwnerFlag;
   return id != 0 ? Thread(detail::ThreadRegistry::instance().find(id)) : Thread();
 }
 

@@ -43,7 +43,7 @@ bool SharedCondition::claim(std::uint64_t ticket) noexcept {
 WaitOutcome SharedCondition::wait(Deadline deadline) {
   ThreadRecord& self = lock_.check_owner("wait");
   if (self.take_interrupt()) return WaitOutcome::Interrupted;
-  WaitNode& node = self.condition_node;
+  ConditionNode& node = self.condition_node;
   const std::uint64_t ticket = state_.next_ticket.load(kRelaxed);
   state_.next_ticket.store(ticket + 1, kRelaxed);
   change_waiters(1);
@@ -142,13 +142,13 @@ void SharedCondition::deliver() noexcept {
   const bool everyone = all_limit > all_seen_;
   all_seen_ = all_limit;
   std::uint64_t left = state_.permits.load(kRelaxed);
-  for (WaitNode* node = list_.head; node != nullptr && (everyone || left-- > 0); node = node->next)
+  for (ConditionNode* node = list_.head; node != nullptr && (everyone || left-- > 0); node = node->next)
     LockSupport::unpark(*node->thread);  // it cannot leave while we hold the list's lock
 }
 
 // Those in the list who may use a permit stand in front: tickets are given in the order of the list, and who
 // comes back here was below the limit before.
-void SharedCondition::prepend(WaitNode& node) noexcept {
+void SharedCondition::prepend(ConditionNode& node) noexcept {
   const std::lock_guard guard{list_lock_};
   node.previous = nullptr;
   node.next = list_.head;

@@ -47,7 +47,7 @@ class SharedCondition {
   WaitOutcome park_until_notified(const ThreadRecord& self, std::uint64_t ticket, Deadline deadline) noexcept;
   void change_waiters(std::int64_t by) noexcept;
   std::uint64_t count_waiters() noexcept;
-  void prepend(WaitNode& node) noexcept;
+  void prepend(ConditionNode& node) noexcept;
   void deliver() noexcept;
 
   SharedLock& lock_;

@@ -111,13 +111,13 @@ void ThreadDumper::describe(ThreadInfo& info, Pending& pending) {
   info.is_virtual = record.is_virtual;
   info.daemon = record.daemon.load(kRelaxed);
   info.priority = record.priority.load(kRelaxed);
-  const std::int64_t started_ns = record.started_ns.load(kRelaxed);
+  const detail::RunningState* const running = record.running.load(std::memory_order_acquire);
+  const std::int64_t started_ns = running != nullptr ? running->started_ns.load(kRelaxed) : 0;
   info.elapsed_s = started_ns != 0 ? static_cast<double>(now_ns_ - started_ns) / 1e9 : 0;
   info.address = reinterpret_cast<std::uintptr_t>(&record);
   info.carrier = record.carrier.load(kRelaxed);
   info.container = record.container != nullptr ? record.container->id : 0;
-  if (const detail::RunningState* running = record.running.load(std::memory_order_acquire);
-      running != nullptr) {
+  if (running != nullptr) {
     info.activity = running->activity.get();
     info.carrying = running->carrying.load(kRelaxed);
     info.blocked_count = running->blocked_count.load(kRelaxed);
@@ -434,7 +434,7 @@ void ThreadDumper::add_stack_figures() {
   for (std::size_t i = 0; i < pending_.size(); ++i) {
     if (pending_[i].record == nullptr) continue;
     const detail::ThreadRecord& record = *pending_[i].record;
-    if (!record.is_virtual || record.started_ns.load(kRelaxed) != 0)
+    if (!record.is_virtual || record.running.load(kRelaxed) != nullptr)
       dump_.threads_[i].stack_figures =
           mappings.figures(record.stack_low.load(kRelaxed), record.stack_high.load(kRelaxed));
   }

@@ -12,6 +12,13 @@
 #include <cstring>
 #include <new>
 
+// See fresh_thread_local.hpp.
+extern "C" {
+[[gnu::tls_model("initial-exec"),
+  gnu::visibility("hidden")]] thread_local constinit creel::detail::ThreadRecord* creel_thread_record =
+    nullptr;
+}
+
 namespace creel::detail {
 namespace {
 
@@ -22,9 +29,6 @@ struct alignas(64) Shard {
   ThreadRecord* head = nullptr;
   std::uint64_t virtual_live = 0;
 };
-
-// Trivial and in the static TLS block, so that a signal handler may read it.
-[[gnu::tls_model("initial-exec")]] thread_local ThreadRecord* tls_record = nullptr;
 
 std::string kernel_name() {
   if (::gettid() == ::getpid()) return "main";
@@ -44,7 +48,12 @@ struct ThreadRegistry::State {
   std::array<Shard, kShards> shards;
   std::atomic<std::uint64_t> live{0}, peak{0}, started{0}, daemon{0};  // of platform threads
 
-  Shard& shard(const ThreadRecord& record) noexcept { return shards[record.id % kShards]; }
+  Shard& shard(const ThreadRecord& record) noexcept {
+    return shard(record.id.load(std::memory_order_relaxed));
+  }
+  // Threads that were made one after the other mostly end so: they share a shard, whose cache line then stays
+  // where it is for a while, and their neighbours in its list are those whose turn is next.
+  Shard& shard(std::uint64_t id) noexcept { return shards[id / kShards % kShards]; }
 };
 
 ThreadRegistry& ThreadRegistry::instance() noexcept {
@@ -64,7 +73,7 @@ ThreadRegistry::ThreadRegistry() : state_(new State) {
         // The other threads are gone, in the middle of whatever they did: their records leave the lists but
         // are not destroyed, since that would run destructors of user objects in an unknown state.
         State& state = *instance().state_;
-        ThreadRecord* self = tls_record;
+        ThreadRecord* self = current_record_or_null();
         for (Shard& shard : state.shards) {
           shard.head = nullptr;
           shard.virtual_live = 0;
@@ -137,7 +146,7 @@ std::vector<std::shared_ptr<ThreadRecord>> ThreadRegistry::snapshot() const {
 }
 
 std::shared_ptr<ThreadRecord> ThreadRegistry::find(std::uint64_t id) const {
-  Shard& shard = state_->shards[id % kShards];
+  Shard& shard = state_->shard(id);
   const std::lock_guard guard{shard.lock};
   for (ThreadRecord* r = shard.head; r != nullptr; r = r->next_) {
     if (r->id == id) return r->self_;
@@ -184,7 +193,7 @@ void ThreadRecord::set_name(std::string_view prefix, std::uint64_t number) {
   name_ = std::move(renamed);
 }
 
-std::uintptr_t ThreadRecord::pop_held_slow(const void* object) noexcept {
+std::uintptr_t ThreadRecord::pop_held(const void* object) noexcept {
   RunningState& mine = own();
   const std::uint32_t count = mine.held_count.load(std::memory_order_relaxed);
   if (count == 0) return 0;
@@ -250,41 +259,26 @@ std::string ActivityText::get() const {
   return {};  // its writer was interrupted half-way; the next dump has it
 }
 
-ThreadRecord* current_record_or_null() noexcept {
-  asm volatile(
-      "" ::
-          : "memory");  // keeps the compiler from merging two calls around a switch of virtual threads
-  return tls_record;
-}
-
-void set_current_record(ThreadRecord* record) noexcept {
-  asm volatile("" ::: "memory");
-  tls_record = record;
-}
-
-ThreadRecord& current_record() noexcept {
-  asm volatile("" ::: "memory");
-  if (tls_record == nullptr) [[unlikely]] {
-    auto record = std::make_shared<PlatformThread>();
-    record->adopted = true;
-    record->set_name(kernel_name());
-    record->state.store(ThreadState::Runnable, std::memory_order_relaxed);
-    attach_record_to_thread(record);
-    ThreadRegistry::instance().add(record);
-  }
-  return *tls_record;
+ThreadRecord& adopt_current_thread() noexcept {
+  auto record = std::make_shared<PlatformThread>();
+  record->adopted = true;
+  record->set_name(kernel_name());
+  record->state.store(ThreadState::Runnable, std::memory_order_relaxed);
+  attach_record_to_thread(record);
+  ThreadRegistry::instance().add(record);
+  return *record;
 }
 
 void attach_record_to_thread(const std::shared_ptr<ThreadRecord>& record) noexcept {
   record->os_tid.store(::gettid(), std::memory_order_relaxed);
-  record->started_ns = monotonic_ns();
+  record->own().started_ns = monotonic_ns();
   const StackBounds bounds = current_stack_bounds();
   record->stack_low = bounds.low;
   record->stack_high = bounds.high;
-  tls_record = record.get();
+  set_current_record(record.get());
   end_with_thread(record, [](ThreadRecord& ended) {
     end_thread_locals(ended);
-    tls_record = nullptr;
+    set_current_record(nullptr);
     ended.end();
   });
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "compact_name.hpp"
+#include "fresh_thread_local.hpp"
 
 #include <creel/runtime/detail/wait_queue.hpp>
 #include <creel/runtime/thread.hpp>
@@ -95,6 +96,7 @@ struct RunningState {
   static constexpr std::size_t kHeldShown = 6;
   std::array<HeldLock, kHeldShown> held{};
   ActivityText activity;
+  std::atomic<std::int64_t> started_ns{0};  // CLOCK_MONOTONIC; 0 until it runs
   std::atomic<std::uint32_t> held_count{0};
   std::atomic<std::uint32_t> blocked_count{0}, waited_count{0};  // as ThreadMXBean counts
   std::atomic<std::int64_t> blocked_ns{0};                       // waiting to enter monitors, in all
@@ -106,13 +108,20 @@ struct RunningState {
       nullptr;  // where threads that this one starts belong: see ContainerScope
 };
 
-/// A place in a WaitQueue or a condition's list. It lies in the record, not on the stack: a thread waits in
-/// one queue at a time, and nobody but its own thread may point into the stack of a parked virtual thread.
+/// A place in a WaitQueue. It lies in the record, not on the stack: a thread waits in one queue at a time,
+/// and nobody but its own thread may point into the stack of a parked virtual thread.
 struct WaitNode {
   WaitNode* previous = nullptr;
   WaitNode* next = nullptr;
   ThreadRecord* thread = nullptr;
-  std::atomic<bool> notified{false};  // of a condition
+};
+
+/// The same in a condition's list.
+struct ConditionNode {
+  ConditionNode* previous = nullptr;
+  ConditionNode* next = nullptr;
+  ThreadRecord* thread = nullptr;
+  std::atomic<bool> notified{false};
 };
 
 class ThreadRecord {
@@ -139,8 +148,6 @@ class ThreadRecord {
   // LockSupport's token, the futex word of platform threads and of a virtual one that stays on its carrier.
   static constexpr std::uint32_t kNoPermit = 0, kPermit = 1, kParked = 2, kParkedPinned = 3;
   std::atomic<std::uint32_t> permit{kNoPermit};
-  // Written by the thread itself when a dump can see the record already; 0 until then.
-  std::atomic<std::int64_t> started_ns{0};  // CLOCK_MONOTONIC
   std::atomic<std::uintptr_t> stack_low{
       0};  // [low, high) of the native stack, or of the virtual thread's own
   std::atomic<std::uintptr_t> stack_high{0};
@@ -173,19 +180,16 @@ class ThreadRecord {
     mine.held_count.store(count + 1,
                           std::memory_order_release);  // a reader that sees the count sees the slot
   }
-  /// Forgets it; returns the stack pointer it was pushed with (0: it was not among those shown).
-  std::uintptr_t pop_held(const void* object) noexcept {
+  /// Forgets it if it is the last one taken, and says whether it was.
+  bool pop_last_held(const void* object) noexcept {
     RunningState& mine = own();
-    const std::uint32_t count = mine.held_count.load(std::memory_order_relaxed);
-    if (count > 0 && count <= kHeldShown) [[likely]] {
-      const HeldLock& last = mine.held[count - 1];
-      if (last.object.load(std::memory_order_relaxed) == object) {
-        mine.held_count.store(count - 1, std::memory_order_relaxed);
-        return last.stack_pointer.load(std::memory_order_relaxed);
-      }
-    }
-    return pop_held_slow(object);
+    const std::uint32_t last = mine.held_count.load(std::memory_order_relaxed) - 1;
+    if (last >= kHeldShown || mine.held[last].object.load(std::memory_order_relaxed) != object) return false;
+    mine.held_count.store(last, std::memory_order_relaxed);
+    return true;
   }
+  /// Forgets it; returns the stack pointer it was pushed with (0: it was not among those shown).
+  std::uintptr_t pop_held(const void* object) noexcept;
 
   /// Tests and clears the interrupt flag; the record's own thread. Not 0 if it was set: by whom.
   std::uint8_t take_interrupt() noexcept {
@@ -203,7 +207,7 @@ class ThreadRecord {
   std::atomic<const ScopedBinding*> scoped_values{nullptr};
 
   WaitNode wait_node;  // in a WaitQueue
-  WaitNode
+  ConditionNode
       condition_node;  // in a condition's list; the thread may stand in both while it takes its lock again
   WaitQueue joiners;
   std::stop_source stopper{std::nostopstate};  // with a state if the thread's body takes a stop_token
@@ -220,7 +224,6 @@ class ThreadRecord {
 
  private:
   friend class ThreadRegistry;
-  std::uintptr_t pop_held_slow(const void* object) noexcept;
 
   CompactName name_;
   std::shared_ptr<ThreadRecord> self_;  // set while registered: a live thread needs no handle
@@ -267,14 +270,24 @@ class ThreadRegistry {
   State* state_;  // never freed: threads may end after the last static destructor
 };
 
-/// The calling thread's record; adopts a foreign thread under its kernel name (`comm`) on first use.
-/// Out of line: a thread_local read must not be cached across a switch of virtual threads.
-[[gnu::noinline]] ThreadRecord& current_record() noexcept;
-/// The same without adopting: nullptr for a thread that creel has not met. Async-signal-safe.
-[[gnu::noinline]] ThreadRecord* current_record_or_null() noexcept;
+/// The calling thread's record; nullptr for a thread that creel has not met. Async-signal-safe.
+inline ThreadRecord* current_record_or_null() noexcept {
+  ThreadRecord* record;
+  CREEL_READ_THREAD_LOCAL(creel_thread_record, record);
+  return record;
+}
+/// Makes a record for the calling thread, which creel has not met, under its kernel name (`comm`).
+ThreadRecord& adopt_current_thread() noexcept;
+/// The calling thread's record; adopts a foreign thread on first use.
+inline ThreadRecord& current_record() noexcept {
+  ThreadRecord* record = current_record_or_null();
+  return record != nullptr ? *record : adopt_current_thread();
+}
 /// Makes `record` what current_record() gives on this thread: a carrier mounts and unmounts its virtual
 /// threads so.
-[[gnu::noinline]] void set_current_record(ThreadRecord* record) noexcept;
+inline void set_current_record(ThreadRecord* record) noexcept {
+  CREEL_WRITE_THREAD_LOCAL(creel_thread_record, record);
+}
 /// Makes `record` the calling thread's until the thread's last destructor has run, which calls record->end().
 void attach_record_to_thread(const std::shared_ptr<ThreadRecord>& record) noexcept;
 

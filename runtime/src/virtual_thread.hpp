@@ -60,8 +60,8 @@ class VirtualThread final : public ThreadRecord {
 };
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-// With the reference counts, a page of stack and this are at most 1.1 pages.
-static_assert(sizeof(VirtualThread) + 16 <= 4096 / 10);
+// With the reference counts and what malloc adds, a page of stack and this are at most 1.1 pages.
+static_assert((sizeof(VirtualThread) + 16 + 8 + 15) / 16 * 16 <= 4096 / 10);
 #endif
 
 /// Hands a new virtual thread to the carriers.

@@ -38,7 +38,7 @@ std::optional<WaitSnapshot> read_wait(const ParkSite& site) noexcept {
 
 std::uint64_t WaitSnapshot::read_owner() const noexcept {
   std::uint64_t id = 0;
-  return owner != nullptr && safe_read(owner, &id, sizeof id) ? id : 0;
+  return owner != nullptr && safe_read(owner, &id, sizeof id) ? id & ~kOwnerFlag : 0;
 }
 
 WalkRegisters to_walk(const Registers& from) noexcept {

@@ -52,7 +52,7 @@ TEST_CASE("a thread that waits to enter is BLOCKED on the monitor's owner; the o
   Thread entering = Thread::of_platform().start([&] { creel::synchronized(monitor, [] {}); });
   await_state(entering, ThreadState::Blocked);
   CHECK(entering.record()->park_site.kind == creel::WaitKind::MonitorEnter);
-  CHECK(entering.record()->park_site.owner.load()->load() == self.id);
+  CHECK((entering.record()->park_site.owner.load()->load() & ~creel::detail::kOwnerFlag) == self.id);
   CHECK(entering.record()->park_site.object.load() == held.object.load());
   entering.interrupt();  // does not end a lock()
   CHECK_FALSE(entering.join(10ms));

@@ -20,7 +20,9 @@ struct Blocker {
   const void* object = nullptr;                       ///< identity, `<0x…>`
   const char* type = nullptr;                         ///< static string, "creel::ReentrantLock"
   const char* name = nullptr;                         ///< "decode -> collate, empty"; nullptr: none
-  const std::atomic<std::uint64_t>* owner = nullptr;  ///< id of the thread that holds it; nullptr: nobody can
+  /// Id of the thread that holds it, 0 if nobody does; its highest bit is left out of account. nullptr: nobody
+  /// can hold it.
+  const std::atomic<std::uint64_t>* owner = nullptr;
   WaitKind kind = WaitKind::Parking;
   const WakerSet* wakers = nullptr;  ///< the threads of which any can end the wait; nullptr: not known
 };

@@ -11,11 +11,11 @@ namespace creel::detail {
 
 /// The waiters of one condition, in order; guarded by the lock that the condition belongs to.
 struct ConditionList {
-  WaitNode* head = nullptr;
-  WaitNode* tail = nullptr;
+  ConditionNode* head = nullptr;
+  ConditionNode* tail = nullptr;
 
-  void append(WaitNode& node) noexcept;
-  void remove(WaitNode& node) noexcept;
+  void append(ConditionNode& node) noexcept;
+  void remove(ConditionNode& node) noexcept;
 };
 
 /// The reentrant lock with a known owner under Monitor and ReentrantLock.
@@ -32,7 +32,7 @@ class LockCore {
 
   /// `type` is a static string; a monitor is BLOCKED in dumps where other locks are WAITING.
   LockCore(const char* type, bool monitor, bool fair, std::string name)
-      : type_(type), monitor_(monitor), fair_(fair), name_(std::move(name)) {}
+      : monitor_(monitor), fair_(fair), type_(type), name_(std::move(name)) {}
   ~LockCore();
   LockCore(const LockCore&) = delete;
   LockCore& operator=(const LockCore&) = delete;
@@ -55,7 +55,8 @@ class LockCore {
   std::uint32_t hold_count() const noexcept;
   std::uint32_t queue_length() const noexcept { return queue_.size(); }
   bool has_queued(const ThreadRecord* thread) const noexcept { return queue_.contains(thread); }
-  const std::atomic<std::uint64_t>& owner() const noexcept { return owner_; }
+  /// Id of the owner, 0 if there is none; see Blocker::owner.
+  const std::atomic<std::uint64_t>& owner() const noexcept { return word_; }
   const char* name() const noexcept { return name_.empty() ? nullptr : name_.c_str(); }
   const char* type() const noexcept { return type_; }
   /// Throws Error if the calling thread does not hold the lock.
@@ -64,8 +65,9 @@ class LockCore {
  private:
   friend struct HoldCounts;  // of a test, which cannot lock so often
 
-  static constexpr std::uint32_t kFree = 0, kLocked = 1,
-                                 kContended = 2;  // contended: locked, and somebody waits
+  // The word is the owner's id, so that one operation takes the lock and names who has it; with the flag that
+  // Blocker::owner leaves out of account if somebody waits.
+  static constexpr std::uint64_t kFree = 0, kContended = kOwnerFlag;
   static constexpr int kPatience = 3;  // tries of the first in line that may fail before others stand back
 
   // What a spinning thread waits between two looks, each of which takes the lock's cache line from the owner:
@@ -76,26 +78,33 @@ class LockCore {
   // queues.
   static constexpr int kSpinPauses = 800, kVirtualSpinPauses = 50;
 
+  // What lock() and unlock() do when it is not just one thread that comes and goes: apart, so that the usual
+  // way saves no registers.
+  [[gnu::noinline]] WaitOutcome lock_slowly(std::uintptr_t stack_pointer, Deadline deadline,
+                                            Interruptible interruptible);
+  [[gnu::noinline]] void unlock_slowly();
   void hold_again();
-  bool take(std::uint32_t as = kLocked) noexcept;
-  bool take_by_spinning(std::uint32_t as) noexcept;
+  std::uint64_t owner_id() const noexcept { return word_.load(std::memory_order_relaxed) & ~kContended; }
+  bool take(std::uint64_t as) noexcept;
+  bool take_by_spinning(const ThreadRecord& self, std::uint64_t as) noexcept;
   bool goes_behind() const noexcept;
-  WaitOutcome lock_contended(Deadline deadline, Interruptible interruptible) noexcept;
-  void took(ThreadRecord& self, std::uint32_t holds, std::uintptr_t stack_pointer) noexcept;
-  void release() noexcept;
+  WaitOutcome lock_contended(const ThreadRecord& self, Deadline deadline,
+                             Interruptible interruptible) noexcept;
+  void took(ThreadRecord& self, std::uintptr_t stack_pointer) noexcept;
+  void release(std::uint64_t owner) noexcept;
+  [[gnu::noinline]] void release_contended() noexcept;
   void release_notified() noexcept;
 
-  std::atomic<std::uint32_t> word_{kFree};
+  std::atomic<std::uint64_t> word_{kFree};
+  std::atomic<std::uint32_t> turns_{0};  // how often it was taken; written by the owner
+  std::uint32_t more_holds_ = 0;         // beyond the first; the owner's
   std::atomic<bool> starving_{
       false};  // the longest waiting thread was passed too often: nobody goes before it
-  std::atomic<std::uint32_t> turns_{0};  // how often it was taken; written by the owner
-  std::uint32_t holds_ = 0;              // the owner's
-  std::atomic<std::uint64_t> owner_{0};  // id of the thread that holds it; 0: none
-  ConditionList notified_;               // to be woken when the lock is free; the owner's
-  WaitQueue queue_;
-  const char* type_;
   bool monitor_;
   bool fair_;
+  ConditionList notified_;  // to be woken when the lock is free; the owner's
+  WaitQueue queue_;
+  const char* type_;
   std::string name_;
 };
 

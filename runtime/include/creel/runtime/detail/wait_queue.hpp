@@ -16,6 +16,10 @@ namespace detail {
 
 class ThreadRecord;
 struct WaitNode;
+struct ConditionNode;
+
+/// A bit of the word that Blocker::owner points to which is the lock's own; the rest is the owner's id.
+inline constexpr std::uint64_t kOwnerFlag = std::uint64_t{1} << 63;
 
 /// How a wait ended.
 enum class WaitOutcome : std::uint8_t { Met, TimedOut, Interrupted };
