@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cfenv>
 #include <memory>
 #include <set>
 #include <stdexcept>
@@ -150,6 +152,31 @@ TEST_CASE("yield lets the others on the carrier run") {
   Thread last = Thread::of_virtual().start([&] { stop = true; });
   CHECK(last.join(20s));
   for (const Thread& thread : spinners) CHECK(thread.join(20s));
+}
+
+TEST_CASE("each virtual thread keeps its own rounding mode, of both units") {
+  constexpr std::array modes{FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+  std::atomic<int> kept{0};
+  std::vector<Thread> threads;
+  for (std::size_t i = 0; i < 4 * modes.size(); ++i) {
+    threads.push_back(Thread::of_virtual().start([&, mode = modes[i % modes.size()]] {
+      std::fesetround(mode);
+      int wrong = 0;
+      for (int round = 0; round < 200; ++round) {
+        if (round % 10 == 0) {
+          Thread::sleep(10us);
+        } else {
+          Thread::yield();
+        }
+        const unsigned sse = (__builtin_ia32_stmxcsr() >> 13) & 3;
+        if (std::fegetround() != mode || sse != static_cast<unsigned>(mode) >> 10) ++wrong;
+      }
+      if (wrong == 0) ++kept;
+    }));
+  }
+  for (const Thread& thread : threads) CHECK(thread.join(60s));
+  CHECK(kept == static_cast<int>(threads.size()));
+  CHECK(std::fegetround() == FE_TONEAREST);
 }
 
 TEST_CASE("a monitor passes between platform and virtual threads") {
