@@ -27,6 +27,7 @@ using Innermost = detail::Unwinder::Innermost;
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr std::size_t kKnownNames = 8, kThreadsWithNames = 256;
 constexpr int kParkedAttempts = 4;
 
 double cpu_ms(pid_t tid) noexcept {
@@ -167,6 +168,7 @@ void ThreadDumper::read_threads(const WalkRegisters& own_registers, std::vector<
     batch.clear();
   };
   for (std::size_t i = 0; i < pending_.size(); ++i) {
+    if (i % kThreadsWithNames == 0) known_names_.clear();
     if (dump_.threads_[i].id == self) {
       walk_own_stack(i, own_registers);
       continue;
@@ -207,6 +209,14 @@ bool ThreadDumper::read_parked(std::size_t i) {
   return false;
 }
 
+const std::string& ThreadDumper::name_of(const detail::WaitSnapshot& wait) {
+  for (const KnownName& known : known_names_) {
+    if (known.object == wait.object && known.name == wait.name) return known.text;
+  }
+  if (known_names_.size() == kKnownNames) known_names_.erase(known_names_.begin());
+  return known_names_.emplace_back(KnownName{wait.object, wait.name, wait.read_name()}).text;
+}
+
 // False if the thread has moved since `wait` was read: what was seen of it may be anything.
 bool ThreadDumper::use_parked(std::size_t i, const detail::WaitSnapshot& wait,
                               const detail::StackCopy& stack) {
@@ -222,7 +232,7 @@ bool ThreadDumper::use_parked(std::size_t i, const detail::WaitSnapshot& wait,
   described.seconds = static_cast<double>(std::max<std::int64_t>(now_ns_ - wait.since_ns, 0)) / 1e9;
   described.on.address = reinterpret_cast<std::uintptr_t>(wait.object);
   described.on.type = static_text(wait.type);
-  described.on.name = wait.read_name();
+  described.on.name = name_of(wait);
   described.on.owner = wait.read_owner();
   if (wait.kind == WaitKind::MonitorEnter && described.on.owner == 0) {
     if (auto owner = detail::read_shared_owner(wait.type, wait.object); owner && owner->pid != dump_.pid_) {

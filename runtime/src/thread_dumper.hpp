@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace creel {
@@ -29,11 +30,20 @@ class ThreadDumper {
     std::optional<detail::WaitSnapshot> wait;
     pid_t lock_owner = 0;  // of the foreign lock that it waits for
   };
+  // The name of what a thread waited for a moment ago: most often the next one waits for the same, and to read a
+  // text that may be gone takes a system call. Forgotten after some threads, before the object can have made room
+  // for another one.
+  struct KnownName {
+    const void* object;
+    const char* name;
+    std::string text;
+  };
 
   void add_creel_threads();
   void add_pins();
   void add_foreign_threads();
   void describe(ThreadInfo& info, Pending& pending);
+  const std::string& name_of(const detail::WaitSnapshot& wait);
   void read_held_locks(ThreadInfo& info, Pending& pending);
   void read_threads(const detail::WalkRegisters& own_registers, std::vector<std::size_t>& running);
   bool read_parked(std::size_t i);
@@ -57,6 +67,7 @@ class ThreadDumper {
   std::vector<Pending> pending_;
   std::vector<detail::RawFrame> raw_;
   std::vector<std::byte> buffer_;
+  std::vector<KnownName> known_names_;
 };
 
 }  // namespace creel
