@@ -51,7 +51,8 @@ TEST_CASE(
   await_state(waiters[0], ThreadState::Waiting);
   await_state(waiters[1], ThreadState::TimedWaiting);
   CHECK(waiters[0].record()->park_site.kind == creel::WaitKind::Parking);
-  CHECK(waiters[0].record()->park_site.owner.load()->load() == Thread::current().id());
+  CHECK((waiters[0].record()->park_site.owner.load()->load() & ~creel::detail::kOwnerFlag) ==
+        Thread::current().id());
   CHECK(lock.queue_length() == 2);
   for (const Thread& waiter : waiters) {
     waiter.interrupt();
