@@ -81,7 +81,7 @@ bool Thread::is_interrupted() const noexcept {
 }
 
 bool Thread::interrupted() noexcept {
-  return detail::current_record().interrupted.exchange(0, std::memory_order_acq_rel) != 0;
+  return detail::current_record().take_interrupt() != 0;
 }
 
 bool Thread::join(Deadline deadline) const {
