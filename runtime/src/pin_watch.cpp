@@ -116,9 +116,9 @@ void set_pinned_handler(std::function<void(const PinnedThread&)> new_handler) {
 namespace creel::detail {
 namespace {
 
-// The stack of a thread that waits together with its carrier, read without disturbing it: a signal would end some
-// calls early (sleep, poll). A walk begins with the registers that a wait of creel's has published, or with the two
-// that the kernel tells of a system call. Empty if the thread went on meanwhile.
+// The stack of a thread that waits together with its carrier, read without disturbing it: a signal would end
+// some calls early (sleep, poll). A walk begins with the registers that a wait of creel's has published, or
+// with the two that the kernel tells of a system call. Empty if the thread went on meanwhile.
 StackTrace read_blocked_stack(const ThreadRecord& record, pid_t tid, const BlockedCall& call,
                               std::uint64_t switches) {
   const std::optional<WaitSnapshot> wait = read_wait(record.park_site);

@@ -80,9 +80,7 @@ bool Thread::is_interrupted() const noexcept {
   return record_->interrupted.load(std::memory_order_acquire) != 0;
 }
 
-bool Thread::interrupted() noexcept {
-  return detail::current_record().take_interrupt() != 0;
-}
+bool Thread::interrupted() noexcept { return detail::current_record().take_interrupt() != 0; }
 
 bool Thread::join(Deadline deadline) const {
   if (record_.get() == &detail::current_record())

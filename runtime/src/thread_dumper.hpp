@@ -30,9 +30,9 @@ class ThreadDumper {
     std::optional<detail::WaitSnapshot> wait;
     pid_t lock_owner = 0;  // of the foreign lock that it waits for
   };
-  // The name of what a thread waited for a moment ago: most often the next one waits for the same, and to read a
-  // text that may be gone takes a system call. Forgotten after some threads, before the object can have made room
-  // for another one.
+  // The name of what a thread waited for a moment ago: most often the next one waits for the same, and to
+  // read a text that may be gone takes a system call. Forgotten after some threads, before the object can
+  // have made room for another one.
   struct KnownName {
     const void* object;
     const char* name;

@@ -108,8 +108,8 @@ class VirtualScheduler {
   std::atomic<std::uint32_t> searching_{0};
   std::atomic<std::uint32_t> available_{0};  // carriers that are neither blocked nor spare
   std::atomic<std::uint32_t> pinned_waits_{0};
-  std::atomic<bool> has_watch_{false};       // an idle carrier looks for hand-overs that do not happen
-  std::mutex idle_lock_;                     // guards what follows
+  std::atomic<bool> has_watch_{false};  // an idle carrier looks for hand-overs that do not happen
+  std::mutex idle_lock_;                // guards what follows
   std::vector<Carrier*> idle_;
   std::vector<Carrier*> spare_;
   std::atomic<std::uint32_t> carrier_count_{0};                  // slots that are set

@@ -17,11 +17,11 @@ class WakerSet;
 /// What a thread waits for, as a dump shows it. The pointers must stay good while the thread waits; they
 /// usually point into the lock or channel itself.
 struct Blocker {
-  const void* object = nullptr;                       ///< identity, `<0x…>`
-  const char* type = nullptr;                         ///< static string, "creel::ReentrantLock"
-  const char* name = nullptr;                         ///< "decode -> collate, empty"; nullptr: none
-  /// Id of the thread that holds it, 0 if nobody does; its highest bit is left out of account. nullptr: nobody
-  /// can hold it.
+  const void* object = nullptr;  ///< identity, `<0x…>`
+  const char* type = nullptr;    ///< static string, "creel::ReentrantLock"
+  const char* name = nullptr;    ///< "decode -> collate, empty"; nullptr: none
+  /// Id of the thread that holds it, 0 if nobody does; its highest bit is left out of account. nullptr:
+  /// nobody can hold it.
   const std::atomic<std::uint64_t>* owner = nullptr;
   WaitKind kind = WaitKind::Parking;
   const WakerSet* wakers = nullptr;  ///< the threads of which any can end the wait; nullptr: not known
