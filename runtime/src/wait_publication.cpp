@@ -8,14 +8,6 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
-struct PublishedWait {
-  ThreadRecord& self;
-  const Blocker& blocker;
-  bool timed;
-  void (*wait)(void*);
-  void* argument;
-};
-
 void open_site(ParkSite& site) noexcept {
   site.epoch.store(site.epoch.load(kRelaxed) + 1,
                    std::memory_order_release);  // registers and fields are in place
@@ -69,12 +61,6 @@ class OpenSite {
   ThreadRecord& self_;
 };
 
-void wait_published(void* argument) {
-  const PublishedWait& wait = *static_cast<PublishedWait*>(argument);
-  const OpenSite open{wait};
-  wait.wait(wait.argument);
-}
-
 // The site of an outer wait, put aside while an inner one uses it.
 class OuterWait {
  public:
@@ -115,15 +101,15 @@ class OuterWait {
 
 }  // namespace
 
-void run_published(ThreadRecord& self, const Blocker& blocker, bool timed, void (*wait)(void*),
-                   void* argument) {
-  PublishedWait published{self, blocker, timed, wait, argument};
-  if (self.park_site.epoch.load(kRelaxed) % 2 == 0) [[likely]] {
-    creel_call_published(&self.park_site.registers, wait_published, &published);
-    return;
-  }
-  const OuterWait outer{self};
-  creel_call_published(&self.park_site.registers, wait_published, &published);
+void wait_published(void* published) {
+  const PublishedWait& wait = *static_cast<PublishedWait*>(published);
+  const OpenSite open{wait};
+  wait.wait(wait.argument);
+}
+
+void run_published_inside(PublishedWait& wait) {
+  const OuterWait outer{wait.self};
+  creel_call_published(&wait.self.park_site.registers, wait_published, &wait);
 }
 
 }  // namespace creel::detail
