@@ -7,6 +7,7 @@ namespace creel::detail {
 ConditionWait::ConditionWait(ThreadRecord& self, ConditionList& list) noexcept
     : self_(self), list_(list), node_(self.condition_node) {
   node_.notified.store(false, std::memory_order_relaxed);
+  node_.way.store(ConditionNode::Way::None, std::memory_order_relaxed);
   list_.append(node_);
 }
 

@@ -13,6 +13,8 @@ class ConditionWait {
   ConditionWait(ThreadRecord& self, ConditionList& list) noexcept;
   /// Until notified, or `deadline`, or an interrupt that counts.
   void await(const Blocker& blocker, Deadline deadline, Interruptible interruptible) noexcept;
+  /// True if whoever notified the thread has put it into the queue of the lock, which it takes next.
+  bool is_queued() noexcept { return !node_.take(ConditionNode::Way::Own); }
   WaitOutcome finish() noexcept;
 
  private:

@@ -124,7 +124,7 @@ bool FutureCore::wait_uninterruptibly(Deadline deadline, const char* type) noexc
 std::exception_ptr FutureCore::failure() const noexcept {
   if (const Obtruded* outcome = obtruded()) return outcome->exception;
   if (exception_ != nullptr) return exception_;
-  if (state() != State::Cancelled) return nullptr;
+  if (!is_cancelled()) return nullptr;
   return std::make_exception_ptr(CancelledError("the work was cancelled"));
 }
 
@@ -364,6 +364,7 @@ FutureStatus status_of(const FutureCore& core) noexcept {
       return FutureStatus::Success;
     case FutureCore::State::Failed:
       return FutureStatus::Failed;
+    case FutureCore::State::Interrupting:
     case FutureCore::State::Cancelled:
       return FutureStatus::Cancelled;
     default:

@@ -97,13 +97,13 @@ WaitOutcome LockCore::lock_slowly(std::uintptr_t stack_pointer, Deadline deadlin
   return WaitOutcome::Met;
 }
 
-WaitOutcome LockCore::lock_contended(const ThreadRecord& self, Deadline deadline,
-                                     Interruptible interruptible) noexcept {
+WaitOutcome LockCore::lock_contended(const ThreadRecord& self, Deadline deadline, Interruptible interruptible,
+                                     bool is_queued) noexcept {
   const std::uint64_t id = self.id.load(std::memory_order_relaxed);
-  if (queue_.empty() && take_by_spinning(self, id)) return WaitOutcome::Met;
+  if (!is_queued && queue_.empty() && take_by_spinning(self, id)) return WaitOutcome::Met;
   int tries = 0;
   const Blocker blocker{this, type_, name(), &word_, monitor_ ? WaitKind::MonitorEnter : WaitKind::Parking};
-  const WaitOutcome outcome = queue_.await(blocker, deadline, interruptible, WaitQueue::Order::Head, [&] {
+  const auto take_in_turn = [&] {
     if (++tries > kPatience) starving_.store(true, std::memory_order_relaxed);
     // Taken as contended, since others may stand behind; the release then looks.
     if (take_by_spinning(self, id | kContended)) return true;
@@ -114,7 +114,10 @@ WaitOutcome LockCore::lock_contended(const ThreadRecord& self, Deadline deadline
       }
     }
     return false;
-  });
+  };
+  const WaitOutcome outcome =
+      is_queued ? queue_.await_queued(blocker, WaitQueue::Order::Head, take_in_turn)
+                : queue_.await(blocker, deadline, interruptible, WaitQueue::Order::Head, take_in_turn);
   if (tries > kPatience) starving_.store(false, std::memory_order_relaxed);
   return outcome;
 }
@@ -166,6 +169,12 @@ void LockCore::release_contended() noexcept {
 }
 
 void LockCore::release_notified() noexcept {
+  // Into the queue while nobody can enter it by the lock being free, so that they take it in the order in
+  // which they were notified.
+  for (ConditionNode* node = notified_.head; node != nullptr; node = node->next) {
+    if (node->take(ConditionNode::Way::Queued)) queue_.append(*node->thread);
+    sync_point();
+  }
   // A few are kept alive until the lock is free, since they may then take it, leave and end before we wake
   // them; of a crowd, those beyond are woken while the lock is still held, where none of them can leave.
   std::array<std::shared_ptr<ThreadRecord>, 8> threads;
@@ -194,7 +203,10 @@ WaitOutcome LockCore::wait(ConditionList& list, const Blocker& blocker, Deadline
   const std::uintptr_t stack_pointer = self.pop_held(this);
   release(id);
   waiting.await(blocker, deadline, interruptible);
-  if (!take(id)) lock_contended(self, Deadline::never(), Interruptible::No);
+  sync_point();
+  const bool is_queued = waiting.is_queued();
+  if (is_queued || goes_behind() || !take(id))
+    lock_contended(self, Deadline::never(), Interruptible::No, is_queued);
   more_holds_ = more_holds;
   took(self, stack_pointer);
   return waiting.finish();

@@ -141,21 +141,24 @@ detail::WaitOutcome ReentrantReadWriteLock::acquire_write(std::uintptr_t stack_p
 }
 
 detail::WaitOutcome ReentrantReadWriteLock::wait_to_write(ThreadRecord& self, Deadline deadline,
-                                                          Interruptible interruptible) noexcept {
+                                                          Interruptible interruptible,
+                                                          bool is_queued) noexcept {
+  const auto take_in_turn = [this, &self] {
+    for (std::uint64_t seen = word_.load(std::memory_order_relaxed);;) {
+      const bool free = seen < kReader && (seen & kWriter) == 0;
+      const std::uint64_t next =
+          free ? (seen & ~kWriterFirst) | kWriter | kWaiters : seen | kWaiters | kWriterFirst;
+      if (!free && writer_.load(std::memory_order_relaxed) == 0) {
+        read_gate_.store(self.id, std::memory_order_relaxed);  // readers now wait for us
+      }
+      if (next == seen) return false;
+      if (word_.compare_exchange_weak(seen, next, std::memory_order_acquire, std::memory_order_relaxed))
+        return free;
+    }
+  };
   const WaitOutcome outcome =
-      queue_.await(blocker(false), deadline, interruptible, WaitQueue::Order::Head, [this, &self] {
-        for (std::uint64_t seen = word_.load(std::memory_order_relaxed);;) {
-          const bool free = seen < kReader && (seen & kWriter) == 0;
-          const std::uint64_t next =
-              free ? (seen & ~kWriterFirst) | kWriter | kWaiters : seen | kWaiters | kWriterFirst;
-          if (!free && writer_.load(std::memory_order_relaxed) == 0) {
-            read_gate_.store(self.id, std::memory_order_relaxed);  // readers now wait for us
-          }
-          if (next == seen) return false;
-          if (word_.compare_exchange_weak(seen, next, std::memory_order_acquire, std::memory_order_relaxed))
-            return free;
-        }
-      });
+      is_queued ? queue_.await_queued(blocker(false), WaitQueue::Order::Head, take_in_turn)
+                : queue_.await(blocker(false), deadline, interruptible, WaitQueue::Order::Head, take_in_turn);
   if (outcome != WaitOutcome::Met) {
     std::uint64_t own = self.id;
     read_gate_.compare_exchange_strong(own, 0, std::memory_order_relaxed);
@@ -297,7 +300,9 @@ detail::WaitOutcome ReentrantReadWriteLock::wait(ConditionList& list, const Bloc
   const std::uint32_t holds = write_holds_;
   const std::uintptr_t stack_pointer = give_up_write(self);
   waiting.await(blocker, deadline, interruptible);
-  if ((fair_ && !queue_.empty()) || !take_write()) wait_to_write(self, Deadline::never(), Interruptible::No);
+  const bool is_queued = waiting.is_queued();
+  if (is_queued || (fair_ && !queue_.empty()) || !take_write())
+    wait_to_write(self, Deadline::never(), Interruptible::No, is_queued);
   took_write(self, holds, stack_pointer);
   return waiting.finish();
 }
@@ -309,6 +314,7 @@ void ReentrantReadWriteLock::notify_one(ConditionList& list) {
   list.remove(*node);
   ThreadRecord& thread = *node->thread;  // it cannot leave while we hold the lock
   node->notified.store(true, std::memory_order_release);
+  if (node->take(detail::ConditionNode::Way::Queued)) queue_.append(thread);  // behind those notified before
   LockSupport::unpark(thread);
 }
 

@@ -71,9 +71,9 @@ bool Thread::is_alive() const noexcept {
 
 void Thread::interrupt() const {
   if (state() == ThreadState::Terminated) return;
+  record_->stopper.request_stop();  // first: who catches InterruptedError may ask its stop_token why
   record_->interrupted.fetch_or(ThreadRecord::kInterrupt, std::memory_order_seq_cst);
   LockSupport::unpark(*record_);
-  record_->stopper.request_stop();  // last: its callbacks run here and may take long
 }
 
 bool Thread::is_interrupted() const noexcept {

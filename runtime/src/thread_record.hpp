@@ -122,6 +122,17 @@ struct ConditionNode {
   ConditionNode* next = nullptr;
   ThreadRecord* thread = nullptr;
   std::atomic<bool> notified{false};
+  // Of a condition of a lock: whether its thread has set out for the lock by itself, or whoever notified it
+  // has put it into the lock's queue, so that notified threads stand there in order.
+  enum class Way : std::uint8_t { None, Own, Queued };
+  std::atomic<Way> way{Way::None};
+
+  /// Decides for `taken`; false if it was decided before.
+  bool take(Way taken) noexcept {
+    Way none = Way::None;
+    // acq_rel: the queue's lock orders the rest.
+    return way.compare_exchange_strong(none, taken, std::memory_order_acq_rel);
+  }
 };
 
 class ThreadRecord {

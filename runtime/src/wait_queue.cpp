@@ -10,6 +10,15 @@ namespace creel::detail {
 
 WaitOutcome WaitQueue::await_ready(const Blocker& blocker, Deadline deadline, Interruptible interruptible,
                                    Order order, bool (*ready)(void*), void* function) noexcept {
+  append(current_record().wait_node);
+  return await_from_within(blocker, deadline, interruptible, order, ready, function);
+}
+
+void WaitQueue::append(ThreadRecord& thread) noexcept { append(thread.wait_node); }
+
+WaitOutcome WaitQueue::await_from_within(const Blocker& blocker, Deadline deadline,
+                                         Interruptible interruptible, Order order, bool (*ready)(void*),
+                                         void* function) noexcept {
   ThreadRecord& self = current_record();
   WaitNode& node = self.wait_node;
   std::uint8_t interrupted_meanwhile = 0;
@@ -19,7 +28,6 @@ WaitOutcome WaitQueue::await_ready(const Blocker& blocker, Deadline deadline, In
     self.put_interrupt_back(interrupted_meanwhile);
     return outcome;
   };
-  append(node);
   for (;;) {
     sync_point();
     if (const std::uint8_t taken = self.take_interrupt(); taken != 0) {

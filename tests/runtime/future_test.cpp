@@ -107,6 +107,33 @@ TEST_CASE("cancel interrupts what runs and stops what has not begun") {
   CHECK_FALSE(ran);
 }
 
+TEST_CASE("the task that cancel() interrupts finds its future cancelled already") {
+  const auto pool = creel::executors::new_fixed_thread_pool(1);
+  for (int round = 0; round < 200; ++round) {
+    std::atomic<const creel::Future<void>*> own{nullptr};
+    std::atomic<bool> cancelled{false}, done{false};
+    creel::CountDownLatch begun{1}, ended{1};
+    const creel::Future<void> future = pool->submit([&] {
+      while (own == nullptr) Thread::yield();
+      begun.count_down();
+      try {
+        Thread::sleep(60s);
+      } catch (const creel::InterruptedError&) {
+        cancelled = own.load()->is_cancelled();
+        done = own.load()->is_done();
+      }
+      ended.count_down();
+    });
+    own = &future;
+    begun.await();
+    CHECK(future.cancel());
+    CHECK_THROWS_AS(future.get(), creel::CancelledError);
+    ended.await();
+    CHECK(cancelled);
+    CHECK(done);
+  }
+}
+
 TEST_CASE("an interrupt that a cancelled task did not take does not reach the next task") {
   auto pool = creel::executors::new_fixed_thread_pool(1);
   Promise<void> started;

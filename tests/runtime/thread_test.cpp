@@ -147,6 +147,25 @@ TEST_CASE("interrupt asks the stop_token to stop") {
   CHECK(stopped);
 }
 
+TEST_CASE("who catches the InterruptedError finds its stop_token asked already") {
+  for (int round = 0; round < 100; ++round) {
+    for (Thread::Builder builder : {Thread::of_platform(), Thread::of_virtual()}) {
+      bool asked = false;
+      const Thread thread = builder.start([&](std::stop_token token) {
+        try {
+          Thread::sleep(60s);
+        } catch (const creel::InterruptedError&) {
+          asked = token.stop_requested();
+        }
+      });
+      if (round % 2 == 0) Thread::yield();
+      thread.interrupt();
+      CHECK(thread.join(20s));
+      CHECK(asked);
+    }
+  }
+}
+
 TEST_CASE("join passes its deadline, and what the thread did is seen after it") {
   std::vector<int> result;
   std::atomic<bool> go{false};

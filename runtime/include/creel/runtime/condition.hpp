@@ -62,7 +62,8 @@ class Condition {
   /// As await(), but interrupt() does not end it; the interrupt flag is kept.
   void await_uninterruptibly();
 
-  /// Lets the longest waiting thread go on, once the lock is free.
+  /// Lets the longest waiting thread go on, once the lock is free. Signalled threads stand in the lock's
+  /// queue in the order of the signals.
   void signal() { lock_.operations->notify_one(lock_.lock, waiters_); }
   void signal_all();
 

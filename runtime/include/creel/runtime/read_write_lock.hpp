@@ -138,8 +138,9 @@ class ReentrantReadWriteLock {
   WaitOutcome acquire_read(std::uintptr_t stack_pointer, Deadline deadline, Interruptible interruptible);
   WaitOutcome acquire_write(std::uintptr_t stack_pointer, Deadline deadline, Interruptible interruptible);
   WaitOutcome wait_to_read(Deadline deadline, Interruptible interruptible) noexcept;
-  WaitOutcome wait_to_write(detail::ThreadRecord& self, Deadline deadline,
-                            Interruptible interruptible) noexcept;
+  /// `is_queued`: somebody has put the thread into the queue.
+  WaitOutcome wait_to_write(detail::ThreadRecord& self, Deadline deadline, Interruptible interruptible,
+                            bool is_queued = false) noexcept;
   bool try_read(std::uintptr_t stack_pointer);
   bool try_write(std::uintptr_t stack_pointer);
   void took_read(detail::ThreadRecord& self, std::uintptr_t stack_pointer);

@@ -192,7 +192,8 @@ class Thread::Builder {
   /// Starts a thread that runs `body`; that may be move-only, as a lambda is that owns a socket. Throws Error
   /// naming the limit if the system gives no more threads.
   Thread start(std::function<void()> body);
-  /// As start, but `body` gets a stop_token that interrupt() also requests to stop.
+  /// As start, but `body` gets a stop_token that interrupt() also requests to stop, before it ends a wait;
+  /// the token's callbacks run on the thread that interrupts.
   Thread start(std::function<void(std::stop_token)> body);
   /// Makes a thread in state New, to be started by Thread::start(). Dumps do not list it before.
   Thread unstarted(std::function<void()> body);

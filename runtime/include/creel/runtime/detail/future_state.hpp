@@ -82,8 +82,12 @@ class FutureCore {
 
   enum class State : std::uint8_t { Pending, Running, Interrupting, Completing, Done, Failed, Cancelled };
   State state() const noexcept { return state_of(word_.load(std::memory_order_acquire)); }
-  bool is_done() const noexcept { return is_final(state()); }
-  bool is_cancelled() const noexcept { return state() == State::Cancelled; }
+  // One whose runner is being interrupted counts already: the task that the interrupt ends may ask.
+  bool is_done() const noexcept { return is_final(state()) || state() == State::Interrupting; }
+  bool is_cancelled() const noexcept {
+    const State now = state();
+    return now == State::Cancelled || now == State::Interrupting;
+  }
 
   /// Waits for the end; false if `deadline` passes first. Throws InterruptedError. `type` stands in dumps.
   bool wait(Deadline deadline, const char* type);

@@ -88,8 +88,9 @@ class LockCore {
   bool take(std::uint64_t as) noexcept;
   bool take_by_spinning(const ThreadRecord& self, std::uint64_t as) noexcept;
   bool goes_behind() const noexcept;
-  WaitOutcome lock_contended(const ThreadRecord& self, Deadline deadline,
-                             Interruptible interruptible) noexcept;
+  /// `is_queued`: somebody has put the thread into the queue.
+  WaitOutcome lock_contended(const ThreadRecord& self, Deadline deadline, Interruptible interruptible,
+                             bool is_queued = false) noexcept;
   void took(ThreadRecord& self, std::uintptr_t stack_pointer) noexcept;
   void release(std::uint64_t owner) noexcept;
   [[gnu::noinline]] void release_contended() noexcept;

@@ -64,6 +64,20 @@ class WaitQueue {
         const_cast<std::remove_const_t<Function>*>(&ready));
   }
 
+  /// Puts a thread at the end that waits in a condition: it goes on by await_queued(), and must be woken to
+  /// do so.
+  void append(ThreadRecord& thread) noexcept;
+  /// As await(), by a thread that somebody has put into the queue.
+  template <typename Ready>
+  [[gnu::artificial]] inline WaitOutcome await_queued(const Blocker& blocker, Order order,
+                                                      Ready&& ready) noexcept {
+    using Function = std::remove_reference_t<Ready>;
+    return await_from_within(
+        blocker, Deadline::never(), Interruptible::No, order,
+        [](void* function) -> bool { return (*static_cast<Function*>(function))(); },
+        const_cast<std::remove_const_t<Function>*>(&ready));
+  }
+
   /// Calls `change(no_waiters)` under the queue's lock, then lets the longest waiting thread try again.
   template <typename Change>
   void change_and_wake_one(Change&& change) noexcept {
@@ -96,6 +110,8 @@ class WaitQueue {
  private:
   WaitOutcome await_ready(const Blocker& blocker, Deadline deadline, Interruptible interruptible, Order order,
                           bool (*ready)(void*), void* function) noexcept;
+  WaitOutcome await_from_within(const Blocker& blocker, Deadline deadline, Interruptible interruptible,
+                                Order order, bool (*ready)(void*), void* function) noexcept;
   void append(WaitNode& node) noexcept;
   void remove(WaitNode& node) noexcept;
   std::shared_ptr<ThreadRecord> first_thread() const noexcept;
