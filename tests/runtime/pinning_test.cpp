@@ -1,4 +1,5 @@
 #include "creel_test/eventually.hpp"
+#include "creel_test/sanitizer.hpp"
 #include "creel_test/temporary_folder.hpp"
 #include "management/perf_data.hpp"
 #include "virtual_scheduler.hpp"
@@ -355,6 +356,7 @@ TEST_CASE("the log names the place of a pinned wait once") {
   INFO(all);
   REQUIRE(lines.size() == 1);
   CHECK(lines.front().find("one") != std::string::npos);
-  CHECK(lines.front().find("wait_in_foreign_code") != std::string::npos);
+  // ThreadSanitizer waits in its own functions, from which the two registers do not lead on.
+  if (!creel_test::kThreadSanitizer) CHECK(lines.front().find("wait_in_foreign_code") != std::string::npos);
   CHECK(lines.front().find("creel::blocking()") != std::string::npos);
 }

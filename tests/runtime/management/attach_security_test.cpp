@@ -9,6 +9,7 @@
 
 #include <creel_test/child_process.hpp>
 #include <creel_test/eventually.hpp>
+#include <creel_test/sanitizer.hpp>
 #include <creel_test/temporary_folder.hpp>
 #include <dirent.h>
 #include <doctest/doctest.h>
@@ -135,6 +136,7 @@ std::set<std::string> lines_of(const std::string& table, const std::set<std::str
 }  // namespace
 
 TEST_CASE("links in the place of the socket are replaced, and nothing is written through them") {
+  if (!creel_test::kChildMayStartThreads) return;
   const creel_test::TemporaryFolder folder;
   const Victim victim{folder / "victim"}, second{folder / "second"};
   CHECK(run_in_child([&](Expectations& expect) {
@@ -150,6 +152,7 @@ TEST_CASE("links in the place of the socket are replaced, and nothing is written
 }
 
 TEST_CASE("a socket that a dead process with the same pid left is replaced") {
+  if (!creel_test::kChildMayStartThreads) return;
   CHECK(run_in_child([](Expectations& expect) {
           const creel::UniqueFd stale(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
           const sockaddr_un address = address_of(socket_path());
@@ -162,6 +165,7 @@ TEST_CASE("a socket that a dead process with the same pid left is replaced") {
 }
 
 TEST_CASE("where the socket cannot be made the program runs on without") {
+  if (!creel_test::kChildMayStartThreads) return;
   const creel_test::TemporaryFolder folder;
   CHECK(run_in_child([&](Expectations& expect) {
           const std::string obstacle = socket_path();
@@ -177,6 +181,7 @@ TEST_CASE("where the socket cannot be made the program runs on without") {
 }
 
 TEST_CASE("the socket's mode does not depend on the umask") {
+  if (!creel_test::kChildMayStartThreads) return;
   for (const mode_t mask : {0000, 0777}) {
     CAPTURE(mask);
     CHECK(run_in_child([mask](Expectations& expect) {
@@ -189,6 +194,7 @@ TEST_CASE("the socket's mode does not depend on the umask") {
 }
 
 TEST_CASE("a link is no request to listen") {
+  if (!creel_test::kChildMayStartThreads) return;
   const creel_test::TemporaryFolder folder;
   CHECK(run_in_child([&](Expectations& expect) {
           expect(::chdir(folder.path().c_str()) == 0, "in a folder of its own");
@@ -210,6 +216,7 @@ TEST_CASE("a link is no request to listen") {
 }
 
 TEST_CASE("the client writes through no link to ask for the socket") {
+  if (!creel_test::kChildMayStartThreads) return;
   const creel_test::TemporaryFolder folder;
   CHECK(run_in_child([&](Expectations& expect) {
           expect(::chdir(folder.path().c_str()) == 0, "in a folder of its own");
@@ -231,6 +238,7 @@ TEST_CASE("the client writes through no link to ask for the socket") {
 }
 
 TEST_CASE("the client asks no socket that others may write to, and none of another user") {
+  if (!creel_test::kChildMayStartThreads) return;
   CHECK(run_in_child([](Expectations& expect) {
           const Diagnostics diagnostics{{.name = "open", .perf_data = false}};
           const auto is_refused = [] {
@@ -265,6 +273,7 @@ TEST_CASE("root and the same user in the same group may ask, nobody else") {
 
 // Two locks on the door: the file's mode, and the peer's user for the moment when the mode does not help.
 TEST_CASE("a process of another user gets no answer, also where the file would let it in") {
+  if (!creel_test::kChildMayStartThreads) return;
   if (::geteuid() != 0) {  // the file's mode has to do: an unprivileged test has no second user
     const Diagnostics diagnostics{{.name = "asked", .perf_data = false}};
     CHECK(mode_of_socket(socket_path()) == 0600);
@@ -286,6 +295,7 @@ TEST_CASE("a process of another user gets no answer, also where the file would l
 }
 
 TEST_CASE("nothing listens on the network, and of Unix sockets one with a file") {
+  if (!creel_test::kChildMayStartThreads) return;
   CHECK(run_in_child([](Expectations& expect) {
           const std::set<std::string> before = own_sockets();
           const Diagnostics diagnostics{{.name = "quiet"}};
@@ -308,6 +318,7 @@ TEST_CASE("nothing listens on the network, and of Unix sockets one with a file")
 // As a service that gave up its privileges: no name, no HOME, no folder of its own, and not to be traced even
 // by itself, as under Yama's ptrace_scope.
 TEST_CASE("diagnostics work whole for an unprivileged user without a home") {
+  if (!creel_test::kChildMayStartThreads) return;
   const creel_test::TemporaryFolder folder;
   ::chmod(folder.path().c_str(), 0777);
   constexpr unsigned kUser = 61'234;
