@@ -6,6 +6,7 @@
 #include "thread_local_map.hpp"
 #include "virtual_scheduler.hpp"
 
+#include <creel/runtime/error.hpp>
 #include <creel/runtime/lock_support.hpp>
 #include <creel/runtime/log.hpp>
 
@@ -112,17 +113,49 @@ void VirtualScheduler::run(Carrier& self) noexcept {
   for (;;) run_one(self, next(self));
 }
 
-// The first turn of a thread: it gets its stack. Without one it cannot even fail on its own.
+std::uint64_t VirtualScheduler::stacks_in_use() const noexcept {
+  std::uint64_t count = 0;
+  for (std::uint32_t i = 0; i < carrier_count_.load(std::memory_order_acquire); ++i) {
+    const Carrier& each = *carriers_[i].load(std::memory_order_acquire);
+    count += each.begun.load(kRelaxed) - each.ended.load(kRelaxed);  // they end elsewhere: the sum counts
+  }
+  return count;
+}
+
+// There is no memory for its stack: it begins when another thread leaves one. If there is none that could, it ends
+// with the error, which goes the way of an uncaught exception.
+void VirtualScheduler::begin_later(VirtualThread& thread, const std::exception& error) noexcept {
+  if (shortage_.add(thread)) {
+    log::error("virtual_thread.no_stack",
+               {{"thread", thread.name()}, {"what", error.what()}, {"then", "it begins when another one ends"}});
+  }
+  asymmetric_heavy_fence();  // finish() has its counterpart
+  if (stacks_in_use() != 0) return wake_a_carrier();  // an idle one may keep stacks
+  if (!shortage_.remove(thread)) return;
+  run_thread_body(thread.shared_from_this(), [&] { throw Error(error.what()); });
+  thread.take_body();
+  thread.end();
+}
+
+// What this carrier keeps goes back to where all take from, and the next of those that wait for a stack begins.
+void VirtualScheduler::begin_waiting(Carrier& self, std::size_t bytes) noexcept {
+  while (self.stack_count > 0) {
+    const std::uintptr_t low = self.stacks[--self.stack_count];
+    release_virtual_stack({low, low + kDefaultVirtualStackBytes});
+  }
+  if (VirtualThread* thread = shortage_.take(bytes)) submit_again(self, *thread);
+}
+
+// The first turn of a thread: it gets its stack.
 bool VirtualScheduler::begin(Carrier& self, VirtualThread& thread) noexcept {
   VirtualStack stack;
   try {
     stack = take_stack(self, thread.stack_low.load(kRelaxed));
   } catch (const std::exception& error) {
-    log::error("virtual_thread.no_stack", {{"thread", thread.name()}, {"what", error.what()}});
-    thread.take_body();
-    thread.end();
+    begin_later(thread, error);
     return false;
   }
+  self.begun.store(self.begun.load(kRelaxed) + 1, kRelaxed);
   const std::uintptr_t top = (stack.high - sizeof(RunningState)) & ~std::uintptr_t{63};
   thread.stack_low.store(stack.low, kRelaxed);
   thread.stack_high.store(stack.high, kRelaxed);
@@ -141,7 +174,11 @@ void VirtualScheduler::finish(Carrier& self, VirtualThread& thread) noexcept {
   discard_stack(thread.point);
   const VirtualStack stack{thread.stack_low.load(kRelaxed), thread.stack_high.load(kRelaxed)};
   give_stack(self, stack);
+  self.ended.store(self.ended.load(kRelaxed) + 1, kRelaxed);
   thread.end();
+  asymmetric_light_fence();  // see begin_later()
+  if (shortage_.exists()) [[unlikely]]
+    begin_waiting(self, stack.high - stack.low);
 }
 
 void VirtualScheduler::mount(Carrier& self, VirtualThread& thread) noexcept {

@@ -33,6 +33,8 @@ struct Carrier {
   static constexpr std::uint32_t kStacks = 64;
   std::array<std::uintptr_t, kStacks> stacks{};
   std::uint32_t stack_count = 0;
+  // How many threads have got a stack here, and how many have given theirs back.
+  std::atomic<std::uint64_t> begun{0}, ended{0};
 
   // How many of the next wake-ups go to the queue, for others to steal, instead of to the place before it:
   // set when one in that place had to be stolen because its waker went on computing.

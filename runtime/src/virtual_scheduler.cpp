@@ -277,6 +277,10 @@ bool VirtualScheduler::leave_idle(Carrier& self) noexcept {
 }
 
 VirtualThread* VirtualScheduler::wait_idle(Carrier& self) noexcept {
+  if (shortage_.exists() && self.stack_count > 0) [[unlikely]] {
+    begin_waiting(self, kDefaultVirtualStackBytes);
+    return nullptr;
+  }
   {
     const std::lock_guard guard{idle_lock_};
     self.is_woken.store(false, kRelaxed);

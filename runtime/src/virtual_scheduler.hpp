@@ -2,6 +2,7 @@
 
 #include "carrier.hpp"
 #include "pin_watch.hpp"
+#include "stack_shortage.hpp"
 #include "virtual_thread.hpp"
 #include "virtual_timer.hpp"
 
@@ -90,12 +91,16 @@ class VirtualScheduler {
   void settle(Carrier& self) noexcept;
   void run_one(Carrier& self, VirtualThread& thread) noexcept;
   bool begin(Carrier& self, VirtualThread& thread) noexcept;
+  void begin_later(VirtualThread& thread, const std::exception& error) noexcept;
+  void begin_waiting(Carrier& self, std::size_t bytes) noexcept;
+  std::uint64_t stacks_in_use() const noexcept;
   void finish(Carrier& self, VirtualThread& thread) noexcept;
 
   const std::uint32_t parallelism_;
   VirtualTimer timer_;
   PinWatch pin_watch_{*this};
   std::shared_ptr<ThreadContainer> container_;
+  StackShortage shortage_;
 
   // The shared queue: who comes from elsewhere is pushed to inbox_, last first; who takes moves all of it to
   // the list, under the lock, in order.
