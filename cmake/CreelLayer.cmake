@@ -159,8 +159,11 @@ function(creel_install_package)
                                 INSTALL_DESTINATION ${CREEL_PACKAGE_DIR} NO_SET_AND_CHECK_MACRO)
   # Before 1.0 a minor version may change the interface.
   write_basic_package_version_file("${package}/creelConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
-  install(FILES "${package}/creelConfig.cmake" "${package}/creelConfigVersion.cmake" "${PROJECT_SOURCE_DIR}/cmake/CreelTorch.cmake"
-          DESTINATION ${CREEL_PACKAGE_DIR} COMPONENT package)
+  # With every layer, so that one that is installed alone (--component runtime) can be found.
+  foreach(component IN LISTS CREEL_COMPONENTS ITEMS package)
+    install(FILES "${package}/creelConfig.cmake" "${package}/creelConfigVersion.cmake" "${PROJECT_SOURCE_DIR}/cmake/CreelTorch.cmake"
+            DESTINATION ${CREEL_PACKAGE_DIR} COMPONENT ${component})
+  endforeach()
   install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT package)
   if(TARGET creel_runtime)
     # Relative to the file itself, so that the package may be moved or installed with another --prefix.

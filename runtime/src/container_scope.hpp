@@ -4,7 +4,7 @@
 
 #include <creel/runtime/thread_container.hpp>
 
-#include <memory>
+#include <functional>
 
 namespace creel::detail {
 
@@ -24,5 +24,9 @@ class ContainerScope {
   RunningState& running_;
   const ThreadContainer* before_;
 };
+
+/// A thread of `factory` that runs `body`, listed under `container`. One that comes unstarted, as from Java's
+/// factories, is started. Throws RejectedError if none comes, and what the factory throws.
+Thread start_in(const ThreadContainer& container, const ThreadFactory& factory, std::function<void()> body);
 
 }  // namespace creel::detail

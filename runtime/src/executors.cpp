@@ -47,8 +47,7 @@ class ThreadPerTaskExecutor final : public ExecutorService {
     const std::lock_guard guard{state_->lock};  // the thread cannot sign off before it is on the list
     if (state_->is_shutdown)
       throw RejectedError("the executor \"" + state_->container->name() + "\" is shut down");
-    const detail::ContainerScope scope{*state_->container};
-    const Thread thread = factory_([state = state_, shared] {
+    const Thread thread = detail::start_in(*state_->container, factory_, [state = state_, shared] {
       bool has_failed = true;
       const detail::ScopeExit at_end([&] { state->sign_off(has_failed); });
       (*shared)();

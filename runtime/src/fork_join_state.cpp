@@ -93,6 +93,9 @@ bool ForkJoinState::inject(ForkJoinNode& node, bool from_worker) {
     call = choose(false);  // who is about to sleep looks under the same lock
   }
   make(call);
+  if (live_.load() == 0 && withdraw(node))  // no thread could be started
+    throw RejectedError("fork-join pool \"" + options_.name +
+                        "\" takes no task: it has no thread and cannot start one");
   return true;
 }
 
@@ -268,11 +271,9 @@ void ForkJoinState::start_worker(std::uint32_t index) noexcept {
     if (count_.compare_exchange_weak(count, index + 1)) break;
   }
   try {
-    const ContainerScope scope{*container_};
-    options_.factory([self = shared_from_this(), worker] { self->run(*worker); });
+    start_in(*container_, options_.factory, [self = shared_from_this(), worker] { self->run(*worker); });
   } catch (const std::exception& e) {
-    // With fewer threads than wished for it goes on, unless this was the first: then tasks wait for the next
-    // one.
+    // With fewer threads than wished for it goes on, unless this was the first: see inject().
     log::error("fork_join.no_thread", {{"pool", options_.name}, {"what", e.what()}});
     const std::lock_guard guard{lock_};
     --running_;

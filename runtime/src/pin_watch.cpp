@@ -63,6 +63,7 @@ const StackFrame* place_of(const StackTrace& stack) {
                            frame->module.starts_with("libstdc++") || frame->module.starts_with("ld-linux") ||
                            frame->module.starts_with("[vdso]") || frame->function.starts_with("std::") ||
                            frame->function.starts_with("__g") || frame->function.starts_with("creel::") ||
+                           frame->function.starts_with("creel_") ||
                            frame->file.ends_with("/lock_support.cpp");
     if (!is_system) return frame;
   }

@@ -34,8 +34,15 @@ ScheduledThreadPoolExecutor::~ScheduledThreadPoolExecutor() { shutdown(); }
 
 void ScheduledThreadPoolExecutor::add_item(detail::WorkRef<detail::FutureCore> keep,
                                            detail::ScheduledItem& item) {
+  const detail::WorkRef<detail::FutureCore> added = keep;
   if (Task refused = queue_->add(std::move(keep), item)) return pool_.reject(std::move(refused));
-  pool_.ensure_worker();
+  try {
+    pool_.ensure_worker();
+  } catch (...) {  // nobody would run it
+    added->cancel(false);
+    pool_.purge();
+    throw;
+  }
 }
 
 void ScheduledThreadPoolExecutor::execute(Task task) { schedule(std::move(task), Deadline::now()); }

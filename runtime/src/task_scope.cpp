@@ -171,10 +171,8 @@ void TaskScopeCore::start(std::shared_ptr<SubtaskCore> subtask) {
   try {
     start_timer();
     const ThreadFactory& factory = options_.factory ? options_.factory : virtual_threads();
-    const ContainerScope scope{*container_};
-    if (!factory(
-            [scope_core = shared_from_this(), subtask = std::move(subtask)] { scope_core->run(*subtask); }))
-      throw RejectedError("the thread factory of" + quoted_name() + " made no thread");
+    start_in(*container_, factory,
+             [scope_core = shared_from_this(), subtask = std::move(subtask)] { scope_core->run(*subtask); });
   } catch (...) {
     {
       const std::lock_guard guard{lock_};

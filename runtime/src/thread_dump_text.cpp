@@ -124,7 +124,13 @@ class TextDump {
         write_thread(thread);
       }
     }
-    for (const auto& [stack, threads] : rest) write_group(threads);
+    for (const auto& [stack, threads] : rest) {
+      if (threads.size() == 1) {
+        write_thread(*threads.front());
+      } else {
+        write_group(threads);
+      }
+    }
   }
 
   void write_group(const std::vector<const ThreadInfo*>& threads) {

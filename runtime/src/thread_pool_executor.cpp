@@ -97,17 +97,21 @@ const ThreadPoolExecutor::Counts& ThreadPoolExecutor::State::read_counts() noexc
 
 void ThreadPoolExecutor::State::execute(Task task, ThreadPoolExecutor& pool) {
   if (!task) throw Error("execute() of an empty task");
-  if (is_shutdown()) return reject(task, pool);
-  if (threads_.load() < core_size_.load() && add_worker(task, core_size_.load())) return;
+  if (!accept(task)) reject(task, pool);
+}
+
+// False, with the task still there, if it has to be rejected.
+bool ThreadPoolExecutor::State::accept(Task& task) {
+  if (is_shutdown()) return false;
+  if (threads_.load() < core_size_.load() && add_worker(task, core_size_.load())) return true;
   // A queue that was closed by a shutdown refuses; what it accepts before will be run by those that drain it.
   if (options_.queue->offer(std::move(task), kAtOnce)) {
     Task none;
     if (threads_.load() == 0 || (own_queue_ != nullptr && own_queue_->needs_worker()))
       add_worker(none, maximum_size_.load());
-    return;
+    return true;
   }
-  if (!is_shutdown() && add_worker(task, maximum_size_.load())) return;
-  reject(task, pool);
+  return !is_shutdown() && add_worker(task, maximum_size_.load());
 }
 
 bool ThreadPoolExecutor::State::add_worker(Task& first, std::size_t limit) {
@@ -128,9 +132,9 @@ bool ThreadPoolExecutor::State::add_worker(Task& first, std::size_t limit) {
   // As in Java, what has a thread counts as active before that thread is on a processor: no figure misses it.
   if (*shared) worker.activity.store(Worker::Activity::Running, std::memory_order_relaxed);
   try {
-    const detail::ContainerScope scope{*container_};
     // The lock keeps the thread from leaving before it stands in its place.
-    worker.thread = options_.factory(
+    worker.thread = detail::start_in(
+        *container_, options_.factory,
         [self = shared_from_this(), &worker, shared] { self->work(worker, std::move(*shared)); });
   } catch (...) {
     workers_.pop_back();
@@ -260,9 +264,13 @@ void ThreadPoolExecutor::State::reject(Task& task, ThreadPoolExecutor& pool) {
     case Rejection::Discard:
       return;
     case Rejection::DiscardOldest:
-      if (is_shutdown()) return;
-      options_.queue->poll();
-      return execute(std::move(task), pool);
+      // Until there is room. A queue that has none even when it is empty hands over only: the task is
+      // dropped.
+      while (!is_shutdown()) {
+        const bool made_room = options_.queue->poll().has_value();
+        if (accept(task) || !made_room) return;
+      }
+      return;
   }
   throw RejectedError("thread pool \"" + options_.name + "\" takes no task: it " +
                       (is_shutdown() ? "is shut down"

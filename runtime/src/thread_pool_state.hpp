@@ -23,6 +23,7 @@ class ThreadPoolExecutor::State : public std::enable_shared_from_this<State> {
   explicit State(Options options);
 
   void execute(Task task, ThreadPoolExecutor& pool);
+  bool accept(Task& task);
   void shutdown();
   std::vector<Task> shutdown_now();
   bool is_shutdown() const noexcept { return phase_.load() != Phase::Running; }

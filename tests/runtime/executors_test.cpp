@@ -3,6 +3,8 @@
 
 #include <creel/runtime/count_down_latch.hpp>
 #include <creel/runtime/executors.hpp>
+#include <creel/runtime/fork_join_pool.hpp>
+#include <creel/runtime/task_scope.hpp>
 #include <creel/runtime/thread_pool_executor.hpp>
 
 #include <doctest/doctest.h>
@@ -114,6 +116,42 @@ TEST_CASE("a thread of one's own making for each task") {
   CHECK(executor->submit(name).get() == "worker-2");
   const auto container = executor->submit([] { return creel::detail::current_record().container->name; });
   CHECK(container.get() == "requests");
+}
+
+namespace {
+
+// Every kind of executor, on threads of `factory`.
+std::vector<std::unique_ptr<creel::ExecutorService>> all_kinds(const creel::ThreadFactory& factory) {
+  std::vector<std::unique_ptr<creel::ExecutorService>> kinds;
+  kinds.push_back(creel::executors::new_fixed_thread_pool(2, factory));
+  kinds.push_back(creel::executors::new_cached_thread_pool(factory));
+  kinds.push_back(creel::executors::new_scheduled_thread_pool(1, factory));
+  kinds.push_back(creel::executors::new_thread_per_task_executor(factory));
+  kinds.push_back(std::make_unique<creel::ForkJoinPool>(
+      creel::ForkJoinPool::Options{.parallelism = 2, .factory = factory}));
+  return kinds;
+}
+
+}  // namespace
+
+TEST_CASE("a factory may give its threads unstarted, as Java's do") {
+  const creel::ThreadFactory as_in_java = [](std::function<void()> body) {
+    return Thread::of_platform().name("of-java").unstarted(std::move(body));
+  };
+  for (const auto& executor : all_kinds(as_in_java)) {
+    CHECK(executor->submit([] { return Thread::current_name(); }).get(60s) == "of-java");
+  }
+  creel::TaskScope scope{creel::joiners::all_successful_or_throw<std::string>(), {.factory = as_in_java}};
+  scope.fork([] { return Thread::current_name(); });
+  CHECK(scope.join().front() == "of-java");
+}
+
+TEST_CASE("a factory that makes no thread: tasks are refused, and the executor comes to its end") {
+  for (const auto& executor : all_kinds([](const std::function<void()>&) { return Thread(); })) {
+    for (int i = 0; i < 100; ++i) CHECK_THROWS_AS(executor->submit([] {}), creel::RejectedError);
+    executor->shutdown();
+    CHECK(executor->await_termination(60s));
+  }
 }
 
 TEST_CASE("a work-stealing pool: an idle thread takes what a busy one has forked") {

@@ -4,6 +4,7 @@
 #include <creel/runtime/array_blocking_queue.hpp>
 #include <creel/runtime/count_down_latch.hpp>
 #include <creel/runtime/executors.hpp>
+#include <creel/runtime/synchronous_queue.hpp>
 #include <creel/runtime/thread_pool_executor.hpp>
 
 #include <doctest/doctest.h>
@@ -32,6 +33,18 @@ ThreadPoolExecutor::Options bounded(
 }
 
 }  // namespace
+
+TEST_CASE("DiscardOldest with a queue that only hands over drops the new task") {
+  ThreadPoolExecutor pool({.core_size = 1,
+                           .queue = std::make_shared<creel::SynchronousQueue<creel::Task>>(),
+                           .rejection = ThreadPoolExecutor::Rejection::DiscardOldest});
+  creel::CountDownLatch gate{1};
+  const creel::Future<void> busy = pool.submit([&] { gate.await(); });
+  const creel::Future<void> dropped = pool.submit([] {});
+  CHECK_THROWS_AS(dropped.get(60s), creel::CancelledError);
+  gate.count_down();
+  busy.get(60s);
+}
 
 TEST_CASE("a fixed pool runs everything on its named threads, which dumps list under it") {
   std::atomic<int> sum{0};
