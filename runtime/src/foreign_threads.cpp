@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -69,6 +70,45 @@ std::uint64_t read_switches(pid_t tid) {
     if (at != std::string::npos) sum += std::strtoull(text.c_str() + at + key.size(), nullptr, 10);
   }
   return sum;
+}
+
+bool ends_early_by_signal(const BlockedCall& call) noexcept {
+  if (!call.blocked) return false;
+  switch (call.number) {
+    case SYS_futex:
+      return call.arguments[3] != 0;  // with a timeout: sem_timedwait()
+    case SYS_poll:
+    case SYS_ppoll:
+    case SYS_select:
+    case SYS_pselect6:
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait:
+    case SYS_epoll_pwait2:
+    case SYS_nanosleep:
+    case SYS_clock_nanosleep:
+    case SYS_pause:
+    case SYS_rt_sigsuspend:
+    case SYS_rt_sigtimedwait:
+    case SYS_semop:
+    case SYS_semtimedop:
+    case SYS_msgrcv:
+    case SYS_msgsnd:
+    case SYS_io_getevents:
+    case SYS_io_pgetevents:
+      return true;
+    default:
+      return false;
+  }
+}
+
+StackCopy copy_blocked_stack(pid_t tid, std::uintptr_t low, std::uintptr_t high, std::uint64_t switches,
+                             std::span<std::byte> buffer) noexcept {
+  const iovec to{buffer.data(),
+                 high > low ? std::min<std::size_t>(high - low, buffer.size()) : buffer.size()};
+  const iovec from{reinterpret_cast<void*>(low), to.iov_len};
+  const ssize_t copied = ::process_vm_readv(::getpid(), &to, 1, &from, 1, 0);
+  if (copied <= 0 || switches == 0 || read_switches(tid) != switches) return {low, nullptr, 0};
+  return {low, buffer.data(), static_cast<std::size_t>(copied)};
 }
 
 namespace {

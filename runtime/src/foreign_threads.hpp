@@ -1,6 +1,7 @@
 #pragma once
 
 #include "thread_record.hpp"
+#include "unwind_row.hpp"
 
 #include <sys/types.h>
 
@@ -8,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -40,6 +42,15 @@ BlockedCall read_blocked_call(pid_t tid);
 /// How often the kernel has taken the processor from a thread: as long as that does not change, a thread that
 /// is blocked has been blocked all the time. 0 if the thread has ended.
 std::uint64_t read_switches(pid_t tid);
+
+/// Whether a signal would end the call early, with EINTR, although its handler asks for restarts (signal(7)):
+/// the program may not be prepared for that.
+bool ends_early_by_signal(const BlockedCall& call) noexcept;
+
+/// Copies the stack of a blocked thread from `low` to `high` (0: as far as it goes), without disturbing it.
+/// `switches`: read_switches() of before `low` was known. Empty if the thread went on meanwhile.
+StackCopy copy_blocked_stack(pid_t tid, std::uintptr_t low, std::uintptr_t high, std::uint64_t switches,
+                             std::span<std::byte> buffer) noexcept;
 
 /// A lock that is not creel's, in which a thread waits.
 struct ForeignLock {

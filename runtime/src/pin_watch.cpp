@@ -9,7 +9,6 @@
 #include <creel/runtime/lock_support.hpp>
 #include <creel/runtime/log.hpp>
 
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -133,17 +132,14 @@ StackTrace read_blocked_stack(const ThreadRecord& record, pid_t tid, const Block
   std::vector<std::byte> bytes(ThreadSampler::kStackBytes);
   const std::uintptr_t low = registers.value[WalkRegisters::kRsp], high = record.stack_high.load(kRelaxed);
   const bool on_stack = low >= record.stack_low.load(kRelaxed) && low < high;
-  const iovec to{bytes.data(), on_stack ? std::min<std::size_t>(high - low, bytes.size()) : bytes.size()};
-  const iovec from{reinterpret_cast<void*>(low), to.iov_len};
-  const ssize_t copied = ::process_vm_readv(::getpid(), &to, 1, &from, 1, 0);
-  if (copied <= 0 || read_switches(tid) != switches) return {};
+  const StackCopy stack = copy_blocked_stack(tid, low, on_stack ? high : 0, switches, bytes);
+  if (stack.size == 0) return {};
   DumpEngine& engine = DumpEngine::instance();
   const std::lock_guard guard{engine.lock};
   engine.refresh();
   std::vector<RawFrame> raw;
   const auto end = engine.unwinder.walk(
-      registers, wait ? Unwinder::Innermost::ReturnAddress : Unwinder::Innermost::Interrupted,
-      {low, bytes.data(), static_cast<std::size_t>(copied)}, raw);
+      registers, wait ? Unwinder::Innermost::ReturnAddress : Unwinder::Innermost::Interrupted, stack, raw);
   std::vector<const StackFrame*> frames;
   for (const RawFrame& each : raw) {
     for (const StackFrame& frame : engine.symbolizer.resolve(engine.unwinder.code(each.code)))
@@ -237,6 +233,12 @@ void PinWatch::begin(Seen& seen, const ThreadRecord& record, const Carrier& carr
       is_parked && running != nullptr)
     reason = safe_read_text(running->pinned_by.load(kRelaxed));
   seen.pinned = true;
+  if (!is_parked && stand_ins_ == kMostStandIns && !told_of_limit_) {
+    told_of_limit_ = true;
+    log::error("virtual_threads.no_more_stand_ins",
+               {{"pinned", static_cast<std::int64_t>(kMostStandIns)},
+                {"advice", "a std::mutex that is held over a wait? take creel::Monitor or ReentrantLock"}});
+  }
   // park_pinned() has called a carrier itself.
   if (!is_parked && stand_ins_ < kMostStandIns) {
     try {

@@ -68,6 +68,7 @@ class PinWatch {
   // The watch's own:
   std::vector<Seen> seen_;  // by the carriers' index
   std::size_t stand_ins_ = 0;
+  bool told_of_limit_ = false;
   std::set<std::vector<const StackFrame*>> told_;  // places that the log has named
   // For others:
   mutable std::mutex lock_;

@@ -339,17 +339,28 @@ void ThreadDumper::sample_running(const std::vector<std::size_t>& running) {
     whose.push_back(i);
     tids.push_back(info.os_tid);
   }
-  // A thread that waits in the kernel shows where in its own words, as long as it is not disturbed.
-  for (const std::size_t i : whose) read_blocked_call(i);
+  // A thread that waits in the kernel shows where in its own words, as long as it is not disturbed; one whose
+  // wait the signal would end is not.
+  std::size_t kept = 0;
+  for (std::size_t k = 0; k < whose.size(); ++k) {
+    if (read_blocked_call(whose[k])) continue;
+    whose[kept] = whose[k];
+    tids[kept++] = tids[k];
+  }
+  whose.resize(kept);
+  tids.resize(kept);
   engine_.sampler.sample(
       tids, [&](std::size_t k, const detail::ThreadSample& sample) { take_sample(whose[k], sample); },
       [&](std::size_t k, std::string why) { dump_.threads_[whose[k]].stack_missing = std::move(why); });
 }
 
-void ThreadDumper::read_blocked_call(std::size_t i) {
+// True if its stack was read as well.
+bool ThreadDumper::read_blocked_call(std::size_t i) {
   ThreadInfo& info = dump_.threads_[i];
+  const std::uint64_t switches = detail::read_switches(info.os_tid);
   const detail::BlockedCall call = detail::read_blocked_call(info.os_tid);
-  if (!call.blocked || call.number != SYS_futex) return;
+  const bool is_read = detail::ends_early_by_signal(call) && walk_blocked(i, call, switches);
+  if (!call.blocked || call.number != SYS_futex) return is_read;
   // Somebody else's lock or condition, as far as the kernel can tell.
   const detail::ForeignLock lock = detail::find_foreign_lock(call);
   WaitInfo& wait = info.wait.emplace();
@@ -358,6 +369,36 @@ void ThreadDumper::read_blocked_call(std::size_t i) {
   wait.on.address = lock.owner != 0 ? lock.address : call.arguments[0];
   wait.on.type = lock.owner != 0 ? lock.type : "futex";
   pending_[i].lock_owner = lock.owner;
+  return is_read;
+}
+
+// Without a signal only two of its registers are known: where a function keeps its frame in another one, the
+// stack is cut.
+bool ThreadDumper::walk_blocked(std::size_t i, const detail::BlockedCall& call, std::uint64_t switches) {
+  std::size_t whose = i;
+  if (const std::uint64_t mounted = dump_.threads_[i].carrying; mounted != 0) {
+    const std::optional<std::size_t> other = index_of(mounted);
+    if (!other || pending_[*other].frame_count > 0) return false;
+    whose = *other;
+  }
+  const detail::ThreadRecord* const record = pending_[whose].record.get();
+  const bool on_stack = record != nullptr && is_on_stack(*record, call.stack_pointer);
+  if (record != nullptr && !on_stack) return false;
+  const detail::StackCopy stack =
+      detail::copy_blocked_stack(dump_.threads_[i].os_tid, call.stack_pointer,
+                                 on_stack ? record->stack_high.load(kRelaxed) : 0, switches, buffer_);
+  if (stack.size == 0) return false;
+  if (whose != i) {
+    dump_.threads_[whose].carrier = dump_.threads_[i].id;
+    dump_.threads_[whose].os_tid = dump_.threads_[i].os_tid;
+    dump_.threads_[i].stack_missing = "runs its virtual thread";
+  }
+  WalkRegisters registers;
+  registers.set(WalkRegisters::kRip, call.program_counter);
+  registers.set(WalkRegisters::kRsp, call.stack_pointer);
+  walk(whose, registers, Innermost::Interrupted, stack);
+  if (record != nullptr) read_held_locks(dump_.threads_[whose], pending_[whose]);
+  return true;
 }
 
 void ThreadDumper::take_sample(std::size_t i, const detail::ThreadSample& sample) {

@@ -52,7 +52,8 @@ class ThreadDumper {
   void find_deadlocks();
   void sample_running(const std::vector<std::size_t>& running);
   void take_sample(std::size_t i, const detail::ThreadSample& sample);
-  void read_blocked_call(std::size_t i);
+  bool read_blocked_call(std::size_t i);
+  bool walk_blocked(std::size_t i, const detail::BlockedCall& call, std::uint64_t switches);
   void walk(std::size_t i, const detail::WalkRegisters& registers, detail::Unwinder::Innermost innermost,
             const detail::StackCopy& stack);
   void name_frames();

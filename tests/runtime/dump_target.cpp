@@ -89,9 +89,10 @@ void start_parked(int count) {
 int main(int argc, char** argv) {
   creel::Diagnostics diagnostics{{.name = "dump_target", .arguments = {argv + 1, argv + argc}}};
   static std::atomic<bool> stop{false};
-  static creel::Monitor accounts{"accounts"}, orders{"orders"};
-  static creel::ReentrantLock left{"left"}, right{"right"};
-  static creel::ArrayBlockingQueue<int> queue{4};
+  // Never destroyed: threads wait for them to the end.
+  static auto &accounts = *new creel::Monitor{"accounts"}, &orders = *new creel::Monitor{"orders"};
+  static auto &left = *new creel::ReentrantLock{"left"}, &right = *new creel::ReentrantLock{"right"};
+  static auto& queue = *new creel::ArrayBlockingQueue<int>{4};
   static std::mutex foreign;
   if (argc == 3 && std::string_view(argv[1]) == "--parked") {
     start_parked(std::atoi(argv[2]));

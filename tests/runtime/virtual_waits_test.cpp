@@ -374,7 +374,7 @@ void block_and_release(const Kind& kind) {
   wait.release();
   for (const Thread& thread : crowd) REQUIRE(thread.join(60s));
   CHECK(done == wait.count);
-  CHECK(ticker.worst() < (creel_test::kThreadSanitizer ? 10s : 1s));
+  CHECK(ticker.worst() < (creel_test::kSanitizer ? 10s : 1s));
 }
 
 }  // namespace

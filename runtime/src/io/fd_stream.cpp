@@ -56,7 +56,8 @@ FdStream& FdStream::operator=(FdStream&& other) noexcept = default;
 FdStream::~FdStream() = default;
 
 FdStream::State& FdStream::state() const {
-  if (state_ == nullptr) throw IoError("the stream was never opened, or moved from", "", EBADF);
+  if (state_ == nullptr)
+    throw IoError("the stream is not open: redirected elsewhere, or moved from", "", EBADF);
   return *state_;
 }
 

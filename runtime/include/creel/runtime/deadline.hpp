@@ -6,7 +6,8 @@
 namespace creel {
 
 /// The one timeout type: a point on the steady clock, or never. A relative duration becomes a deadline once,
-/// at the edge of the program, and is then passed on unchanged, so that nested waits share one budget.
+/// at the edge of the program, and is then passed on unchanged, so that nested waits share one budget. A
+/// duration that is too long to count, or not a number, is never.
 ///
 ///     queue.poll(100ms);                 // converts
 ///     Deadline whole = 2s;               // 2 s for everything below

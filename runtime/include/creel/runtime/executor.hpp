@@ -130,7 +130,7 @@ class ExecutorService : public Executor {
   /// Waits for that; false if `deadline` passes first. Throws InterruptedError.
   virtual bool await_termination(Deadline deadline = {}) = 0;
   /// shutdown(), then waits for the tasks; if the calling thread is interrupted meanwhile, shutdown_now() and
-  /// waits on, and leaves the interrupt flag set.
+  /// waits on, and leaves the interrupt flag set. Not from a task of its own, which it would wait for.
   void close();
 
  private:

@@ -64,7 +64,9 @@ struct PinningFigures {
 /// threads go on; dumps mark the thread; the log names, once for each place in the program, the line that
 /// waits (CREEL_TRACE_PINNED=off|short|full, default short; full: the whole stack). What to do about it: put
 /// the call into blocking(), which has another carrier stand in at once, or wait by one of creel's own locks
-/// and sockets.
+/// and sockets. Never hold a std::mutex over a wait of creel's: every thread that wants it holds a carrier,
+/// and once no more stand in, nobody is left to run the thread that could unlock it. Take Monitor or
+/// ReentrantLock.
 ///
 /// Long computations are not reported: they hold their carrier, too, but for work. Nothing is measured at a
 /// switch of threads; one thread looks every few milliseconds while virtual threads run.

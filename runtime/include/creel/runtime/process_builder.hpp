@@ -87,7 +87,8 @@ class ProcessBuilder {
   ProcessBuilder& redirect_input(Redirect source);
   ProcessBuilder& redirect_output(Redirect target);
   ProcessBuilder& redirect_error(Redirect target);
-  /// Standard error goes where standard output goes; redirect_error() is then without effect.
+  /// Standard error goes where standard output goes; redirect_error() is then without effect, and
+  /// Process::standard_error() is no open stream.
   ProcessBuilder& redirect_error_stream(bool on = true);
   /// All three are ours.
   ProcessBuilder& inherit_io();

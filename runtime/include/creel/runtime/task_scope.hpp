@@ -231,7 +231,9 @@ class TaskScope {
   TaskScope& operator=(const TaskScope&) = delete;
 
   /// Calls `function()` on a thread of its own, unless the scope is cancelled; then the subtask stays
-  /// Unavailable. Owner only, before join(); Error otherwise. Throws what the thread factory throws.
+  /// Unavailable, and so does one whose thread has not begun when the scope is cancelled: a function that has
+  /// to run whatever happens is not a subtask. Owner only, before join(); Error otherwise. Throws what the
+  /// thread factory throws.
   template <typename Function>
   auto fork(Function&& function) {
     using Result = std::decay_t<std::invoke_result_t<std::decay_t<Function>&>>;

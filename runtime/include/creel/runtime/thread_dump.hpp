@@ -101,7 +101,8 @@ struct DumpOptions {
 ///     if (!done.wait(5s)) std::cerr << creel::ThreadDump::take().to_text();
 ///
 /// Parked threads are read where they are and not woken. A running one is interrupted by a signal for the
-/// time it takes to copy its stack, a few microseconds; symbols are looked up afterwards. Threads that creel
+/// time it takes to copy its stack, a few microseconds, unless that would end its system call with EINTR
+/// (poll, nanosleep …: it is read as it waits); symbols are looked up afterwards. Threads that creel
 /// did not start are listed too. Every thread is consistent in itself, deadlocks are checked as a whole, but
 /// threads are read one after the other.
 class ThreadDump {

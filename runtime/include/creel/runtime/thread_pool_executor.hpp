@@ -17,8 +17,8 @@ namespace creel {
 /// Threads that work through a queue of tasks; java.util.concurrent.ThreadPoolExecutor.
 ///
 /// A task starts a new thread while there are fewer than `core_size`; else it goes into the queue; if the
-/// queue is full it starts a new thread while there are fewer than `maximum_size`; else it is rejected. Tasks
-/// begin in the order in which they came. Dumps list the threads under the pool's name.
+/// queue is full it starts a new thread while there are fewer than `maximum_size`; else it is rejected.
+/// Queued tasks begin in the order in which they came. Dumps list the threads under the pool's name.
 ///
 ///     creel::ThreadPoolExecutor pool{{.core_size = 4, .name = "decode"}};
 ///     auto image = pool.submit([&] { return decode(bytes); });

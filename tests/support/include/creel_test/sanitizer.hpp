@@ -16,6 +16,10 @@ inline constexpr bool kAddressSanitizer = true;
 inline constexpr bool kAddressSanitizer = false;
 #endif
 
+/// A sanitizer's runtime waits in functions of its own, whose frames the two registers of a system call do
+/// not lead beyond; and it makes everything several times slower.
+inline constexpr bool kSanitizer = kThreadSanitizer || kAddressSanitizer;
+
 /// Whether the child of a fork() beside busy threads can start threads of its own. ThreadSanitizer still
 /// counts the parent's, and ends the child when a new one gets the id of one of those; the AddressSanitizer
 /// of g++ 12 does not take its allocator's locks over a fork, so that the child waits for ever for one that
