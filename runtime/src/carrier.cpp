@@ -86,16 +86,20 @@ void virtual_entry() {
 }
 
 VirtualStack take_stack(Carrier& carrier, std::size_t bytes) {
-  if (bytes == kDefaultVirtualStackBytes && carrier.stack_count > 0) {
-    const std::uintptr_t low = carrier.stacks[--carrier.stack_count];
+  const std::uint32_t count = carrier.stack_count.load(kRelaxed);
+  if (bytes == kDefaultVirtualStackBytes && count > 0) {
+    carrier.stack_count.store(count - 1, kRelaxed);
+    const std::uintptr_t low = carrier.stacks[count - 1];
     return {low, low + kDefaultVirtualStackBytes};
   }
   return acquire_virtual_stack(bytes);
 }
 
 void give_stack(Carrier& carrier, VirtualStack stack) noexcept {
-  if (stack.high - stack.low == kDefaultVirtualStackBytes && carrier.stack_count < Carrier::kStacks) {
-    carrier.stacks[carrier.stack_count++] = stack.low;
+  const std::uint32_t count = carrier.stack_count.load(kRelaxed);
+  if (stack.high - stack.low == kDefaultVirtualStackBytes && count < Carrier::kStacks) {
+    carrier.stacks[count] = stack.low;
+    carrier.stack_count.store(count + 1, kRelaxed);
   } else {
     release_virtual_stack(stack);
   }
@@ -113,36 +117,60 @@ void VirtualScheduler::run(Carrier& self) noexcept {
   for (;;) run_one(self, next(self));
 }
 
+// Not less than there are: those that ended are counted before those that began.
 std::uint64_t VirtualScheduler::stacks_in_use() const noexcept {
-  std::uint64_t count = 0;
-  for (std::uint32_t i = 0; i < carrier_count_.load(std::memory_order_acquire); ++i) {
-    const Carrier& each = *carriers_[i].load(std::memory_order_acquire);
-    count += each.begun.load(kRelaxed) - each.ended.load(kRelaxed);  // they end elsewhere: the sum counts
-  }
-  return count;
+  const std::uint32_t count = carrier_count_.load(std::memory_order_acquire);
+  std::uint64_t ended = 0, begun = 0;
+  for (std::uint32_t i = 0; i < count; ++i)
+    ended += carriers_[i].load(std::memory_order_acquire)->ended.load(std::memory_order_acquire);
+  for (std::uint32_t i = 0; i < count; ++i)
+    begun += carriers_[i].load(std::memory_order_acquire)->begun.load(kRelaxed);
+  return begun - ended;
 }
 
-// There is no memory for its stack: it begins when another thread leaves one. If there is none that could, it ends
-// with the error, which goes the way of an uncaught exception.
-void VirtualScheduler::begin_later(VirtualThread& thread, const std::exception& error) noexcept {
-  if (shortage_.add(thread)) {
-    log::error("virtual_thread.no_stack",
-               {{"thread", thread.name()}, {"what", error.what()}, {"then", "it begins when another one ends"}});
+bool VirtualScheduler::are_stacks_kept() const noexcept {
+  const std::uint32_t count = carrier_count_.load(std::memory_order_acquire);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (carriers_[i].load(std::memory_order_acquire)->stack_count.load(kRelaxed) != 0) return true;
   }
+  return false;
+}
+
+// There is no memory for its stack: it begins when another thread leaves one. If there is none that could, it
+// ends with the error, which goes the way of an uncaught exception.
+void VirtualScheduler::begin_later(Carrier& self, VirtualThread& thread,
+                                   const std::exception& error) noexcept {
+  if (!shortage_.exists()) {
+    log::error(
+        "virtual_thread.no_stack",
+        {{"thread", thread.name()}, {"what", error.what()}, {"then", "it begins when another one ends"}});
+  }
+  const std::size_t bytes = thread.stack_low.load(kRelaxed);
+  shortage_.add(thread);     // from here on somebody else may have it begin
   asymmetric_heavy_fence();  // finish() has its counterpart
-  if (stacks_in_use() != 0) return wake_a_carrier();  // an idle one may keep stacks
+  try {                      // what was left before told nobody
+    release_virtual_stack(acquire_virtual_stack(bytes));
+    return begin_waiting(self, bytes);
+  } catch (const std::exception&) {  // there is still none
+  }
+  if (stacks_in_use() != 0 || are_stacks_kept()) return wake_all_carriers();
   if (!shortage_.remove(thread)) return;
   run_thread_body(thread.shared_from_this(), [&] { throw Error(error.what()); });
   thread.take_body();
   thread.end();
 }
 
-// What this carrier keeps goes back to where all take from, and the next of those that wait for a stack begins.
-void VirtualScheduler::begin_waiting(Carrier& self, std::size_t bytes) noexcept {
-  while (self.stack_count > 0) {
-    const std::uintptr_t low = self.stacks[--self.stack_count];
+void VirtualScheduler::give_kept_stacks_back(Carrier& self) noexcept {
+  while (const std::uint32_t count = self.stack_count.load(kRelaxed)) {
+    self.stack_count.store(count - 1, kRelaxed);
+    const std::uintptr_t low = self.stacks[count - 1];
     release_virtual_stack({low, low + kDefaultVirtualStackBytes});
   }
+}
+
+// The next of those that wait for a stack begins; what this carrier keeps goes back to where all take from.
+void VirtualScheduler::begin_waiting(Carrier& self, std::size_t bytes) noexcept {
+  give_kept_stacks_back(self);
   if (VirtualThread* thread = shortage_.take(bytes)) submit_again(self, *thread);
 }
 
@@ -152,7 +180,7 @@ bool VirtualScheduler::begin(Carrier& self, VirtualThread& thread) noexcept {
   try {
     stack = take_stack(self, thread.stack_low.load(kRelaxed));
   } catch (const std::exception& error) {
-    begin_later(thread, error);
+    begin_later(self, thread, error);
     return false;
   }
   self.begun.store(self.begun.load(kRelaxed) + 1, kRelaxed);
@@ -174,7 +202,8 @@ void VirtualScheduler::finish(Carrier& self, VirtualThread& thread) noexcept {
   discard_stack(thread.point);
   const VirtualStack stack{thread.stack_low.load(kRelaxed), thread.stack_high.load(kRelaxed)};
   give_stack(self, stack);
-  self.ended.store(self.ended.load(kRelaxed) + 1, kRelaxed);
+  // release: who counts this one as ended counts it as begun.
+  self.ended.store(self.ended.load(kRelaxed) + 1, std::memory_order_release);
   thread.end();
   asymmetric_light_fence();  // see begin_later()
   if (shortage_.exists()) [[unlikely]]

@@ -32,7 +32,7 @@ struct Carrier {
   // Stacks of the default size, kept for the next that begin here.
   static constexpr std::uint32_t kStacks = 64;
   std::array<std::uintptr_t, kStacks> stacks{};
-  std::uint32_t stack_count = 0;
+  std::atomic<std::uint32_t> stack_count{0};  // written here only
   // How many threads have got a stack here, and how many have given theirs back.
   std::atomic<std::uint64_t> begun{0}, ended{0};
 

@@ -130,9 +130,9 @@ StackTrace read_blocked_stack(const ThreadRecord& record, pid_t tid, const Block
     registers.set(WalkRegisters::kRsp, call.stack_pointer);
   }
   std::vector<std::byte> bytes(ThreadSampler::kStackBytes);
-  const std::uintptr_t low = registers.value[WalkRegisters::kRsp], high = record.stack_high.load(kRelaxed);
-  const bool on_stack = low >= record.stack_low.load(kRelaxed) && low < high;
-  const StackCopy stack = copy_blocked_stack(tid, low, on_stack ? high : 0, switches, bytes);
+  const std::uintptr_t low = registers.value[WalkRegisters::kRsp];
+  const std::uintptr_t high = record.is_on_stack(low) ? record.stack_high.load(kRelaxed) : 0;
+  const StackCopy stack = copy_blocked_stack(tid, low, high, switches, bytes);
   if (stack.size == 0) return {};
   DumpEngine& engine = DumpEngine::instance();
   const std::lock_guard guard{engine.lock};

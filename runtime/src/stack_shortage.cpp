@@ -4,12 +4,12 @@
 
 namespace creel::detail {
 
-bool StackShortage::add(VirtualThread& thread) noexcept {
+void StackShortage::add(VirtualThread& thread) noexcept {
   const std::lock_guard guard{lock_};
   thread.link = nullptr;
   (tail_ != nullptr ? tail_->link : head_) = &thread;
   tail_ = &thread;
-  return count_.fetch_add(1, std::memory_order_relaxed) == 0;
+  count_.fetch_add(1, std::memory_order_relaxed);
 }
 
 // Under lock_.

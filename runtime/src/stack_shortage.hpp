@@ -10,13 +10,12 @@
 
 namespace creel::detail {
 
-/// Virtual threads whose first turn came while the system gave no memory for one more stack, in order: each begins
-/// when another one ends.
+/// Virtual threads whose first turn came while the system gave no memory for one more stack, in order: each
+/// begins when another one ends.
 class StackShortage {
  public:
   bool exists() const noexcept { return count_.load(std::memory_order_relaxed) != 0; }
-  /// True if it is the first one.
-  bool add(VirtualThread& thread) noexcept;
+  void add(VirtualThread& thread) noexcept;
   /// Takes out the first that a stack of `bytes` is enough for, or else the first; nullptr if there is none.
   VirtualThread* take(std::size_t bytes) noexcept;
   /// Takes that one out; false if it is not there any more.

@@ -162,6 +162,10 @@ class ThreadRecord {
   std::atomic<std::uintptr_t> stack_low{
       0};  // [low, high) of the native stack, or of the virtual thread's own
   std::atomic<std::uintptr_t> stack_high{0};
+  bool is_on_stack(std::uintptr_t address) const noexcept {
+    return address >= stack_low.load(std::memory_order_relaxed) &&
+           address < stack_high.load(std::memory_order_relaxed);
+  }
   std::atomic<std::uint64_t> carrier{0};  // id of the platform thread a virtual one is mounted on; 0 if none
 
   ParkSite park_site;

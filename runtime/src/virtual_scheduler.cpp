@@ -258,6 +258,17 @@ void VirtualScheduler::wake_a_carrier() noexcept {
   LockSupport::unpark(*carrier->record);
 }
 
+// Those that are idle look whether there is something to do.
+void VirtualScheduler::wake_all_carriers() noexcept {
+  const std::lock_guard guard{idle_lock_};
+  for (Carrier* carrier : idle_) {
+    idle_count_.fetch_sub(1, kRelaxed);
+    carrier->is_woken.store(true, std::memory_order_release);
+    LockSupport::unpark(*carrier->record);
+  }
+  idle_.clear();
+}
+
 void VirtualScheduler::stop_searching(Carrier& self) noexcept {
   if (!self.searching) return;
   self.searching = false;
@@ -277,7 +288,7 @@ bool VirtualScheduler::leave_idle(Carrier& self) noexcept {
 }
 
 VirtualThread* VirtualScheduler::wait_idle(Carrier& self) noexcept {
-  if (shortage_.exists() && self.stack_count > 0) [[unlikely]] {
+  if (shortage_.exists() && self.stack_count.load(kRelaxed) > 0) [[unlikely]] {
     begin_waiting(self, kDefaultVirtualStackBytes);
     return nullptr;
   }
@@ -383,6 +394,7 @@ void VirtualScheduler::retire_if_surplus(Carrier& self) noexcept {
     self.is_woken.store(false, kRelaxed);
     spare_.push_back(&self);
   }
+  give_kept_stacks_back(self);
   while (VirtualThread* thread = self.queue.pop()) push_shared(*thread);
   if (self.searching) {
     self.searching = false;

@@ -86,14 +86,17 @@ class VirtualScheduler {
   void push(Carrier& self, VirtualThread& thread) noexcept;
   void signal_work() noexcept;
   void wake_a_carrier() noexcept;
+  void wake_all_carriers() noexcept;
   void submit_again(Carrier& self, VirtualThread& thread) noexcept;
   void mount(Carrier& self, VirtualThread& thread) noexcept;
   void settle(Carrier& self) noexcept;
   void run_one(Carrier& self, VirtualThread& thread) noexcept;
   bool begin(Carrier& self, VirtualThread& thread) noexcept;
-  void begin_later(VirtualThread& thread, const std::exception& error) noexcept;
+  void begin_later(Carrier& self, VirtualThread& thread, const std::exception& error) noexcept;
   void begin_waiting(Carrier& self, std::size_t bytes) noexcept;
+  void give_kept_stacks_back(Carrier& self) noexcept;
   std::uint64_t stacks_in_use() const noexcept;
+  bool are_stacks_kept() const noexcept;
   void finish(Carrier& self, VirtualThread& thread) noexcept;
 
   const std::uint32_t parallelism_;

@@ -25,8 +25,10 @@ constexpr std::size_t kWarm = 16'384;
 // The stacks of one size, cut from slabs that are never unmapped: each slot is a page for the guard and the
 // stack.
 struct SizeClass {
-  std::vector<std::uintptr_t> warm;  // lows; used lately, their top pages are there
+  // Lows, with room for all there are: giving one back needs no memory.
+  std::vector<std::uintptr_t> warm;  // used lately, their top pages are there
   std::vector<std::uintptr_t> cold;
+  std::size_t count = 0;
   std::uintptr_t slab_next = 0;
   std::uintptr_t slab_end = 0;
 };
@@ -48,7 +50,10 @@ std::size_t page_size() noexcept {
 }
 
 void map_slab(SizeClass& stacks, std::size_t slot) {
-  const std::size_t bytes = std::max(kSlabBytes / slot, std::size_t{1}) * slot;
+  const std::size_t slots = std::max(kSlabBytes / slot, std::size_t{1});
+  const std::size_t bytes = slots * slot;
+  stacks.warm.reserve(std::min(stacks.count + slots, kWarm));
+  stacks.cold.reserve(stacks.count + slots);
   void* slab = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
   if (slab == MAP_FAILED) {
@@ -60,6 +65,7 @@ void map_slab(SizeClass& stacks, std::size_t slot) {
   ::madvise(slab, bytes, MADV_NOHUGEPAGE);
   stacks.slab_next = reinterpret_cast<std::uintptr_t>(slab);
   stacks.slab_end = stacks.slab_next + bytes;
+  stacks.count += slots;
 }
 
 std::size_t rounded(std::size_t bytes) noexcept {
@@ -96,18 +102,14 @@ void release_virtual_stack(VirtualStack stack) noexcept {
   const std::size_t size = stack.high - stack.low;
   std::unique_lock guard{all.lock};
   SizeClass& stacks = all.classes[size];
-  try {
-    if (stacks.warm.size() < kWarm) {
-      stacks.warm.push_back(stack.low);
-      return;
-    }
-    guard.unlock();
-    ::madvise(reinterpret_cast<void*>(stack.low), size, MADV_DONTNEED);
-    guard.lock();
-    stacks.cold.push_back(stack.low);
-  } catch (const std::bad_alloc&) {
-    // The slot is lost, the program is not.
+  if (stacks.warm.size() < kWarm) {
+    stacks.warm.push_back(stack.low);
+    return;
   }
+  guard.unlock();
+  ::madvise(reinterpret_cast<void*>(stack.low), size, MADV_DONTNEED);
+  guard.lock();
+  stacks.cold.push_back(stack.low);
 }
 
 void reset_virtual_stacks_after_fork() noexcept { ::new (static_cast<void*>(&pool())) StackPool; }

@@ -1,5 +1,3 @@
-#include "foreign_threads.hpp"
-
 #include <creel/runtime/array_blocking_queue.hpp>
 #include <creel/runtime/count_down_latch.hpp>
 #include <creel/runtime/diagnostics.hpp>
@@ -13,11 +11,8 @@
 #include <creel_test/sanitizer.hpp>
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/epoll.h>
-#include <sys/select.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -76,66 +71,6 @@ struct Pipe {
 }  // namespace thread_dump_test
 
 using namespace thread_dump_test;
-
-namespace {
-
-// Waits of other libraries that a signal would end with EINTR; false if something did.
-[[gnu::noinline]] bool foreign_poll(int fd) {
-  pollfd wanted{fd, POLLIN, 0};
-  return ::poll(&wanted, 1, 60'000) == 1;
-}
-[[gnu::noinline]] bool foreign_select(int fd) {
-  fd_set wanted;
-  FD_ZERO(&wanted);
-  FD_SET(fd, &wanted);
-  timeval patience{60, 0};
-  return ::select(fd + 1, &wanted, nullptr, nullptr, &patience) == 1;
-}
-[[gnu::noinline]] bool foreign_epoll(int fd) {
-  const int loop = ::epoll_create1(EPOLL_CLOEXEC);
-  epoll_event event{.events = EPOLLIN, .data = {}};
-  ::epoll_ctl(loop, EPOLL_CTL_ADD, fd, &event);
-  const bool came = ::epoll_wait(loop, &event, 1, 60'000) == 1;
-  ::close(loop);
-  return came;
-}
-[[gnu::noinline]] bool foreign_sleep(int) {
-  constexpr timespec kWhile{0, 400'000'000};
-  return ::nanosleep(&kWhile, nullptr) == 0;
-}
-
-}  // namespace
-
-TEST_CASE("a dump does not end the system calls of those whom it reads") {
-  const Diagnostics diagnostics{kSampling};
-  const std::array waits{&foreign_poll, &foreign_select, &foreign_epoll, &foreign_sleep};
-  const std::array names{"foreign_poll", "foreign_select", "foreign_epoll", "foreign_sleep"};
-  for (std::size_t i = 0; i < waits.size(); ++i) {
-    for (Thread::Builder builder : {Thread::of_platform(), Thread::of_virtual()}) {
-      Pipe pipe;
-      std::atomic<bool> whole{false};
-      std::atomic<pid_t> tid{0};
-      const Thread thread = builder.name(names[i]).start([&] {
-        tid = ::gettid();
-        whole = waits[i](pipe.ends[0]);
-      });
-      CHECK(eventually([&] {
-        return tid != 0 && creel::detail::ends_early_by_signal(creel::detail::read_blocked_call(tid));
-      }));
-      const ThreadDump dump = ThreadDump::take();
-      REQUIRE(dump.find(thread.id()) != nullptr);
-      if (!creel_test::kSanitizer) {
-        CHECK_MESSAGE(
-            std::any_of(dump.find(thread.id())->stack.begin(), dump.find(thread.id())->stack.end(),
-                        [&](const creel::StackFrame* frame) { return frame->function.ends_with(names[i]); }),
-            names[i]);
-      }
-      REQUIRE(::write(pipe.ends[1], "x", 1) == 1);
-      CHECK(thread.join(60s));
-      CHECK_MESSAGE(whole, names[i]);
-    }
-  }
-}
 
 TEST_CASE("a parked thread shows its state, what it waits for, who holds it and what it works on") {
   creel::Monitor accounts{"accounts"};

@@ -166,7 +166,7 @@ TEST_CASE("no request brings the attach listener down, hangs it or costs it a fi
     if (round % 200 == 0) CHECK(answers());
   }
   CHECK(answers());
-  CHECK(eventually([&] { return open_files() == files; }));
+  CHECK(eventually([&] { return open_files() <= files; }));
 }
 
 TEST_CASE("a payload of the largest size is read, a larger one refused before it is sent") {
@@ -201,7 +201,7 @@ TEST_CASE("many clients at once that say nothing, or a byte now and then, do not
     send_all(idle[0].get(), "\0jcmd\0VM.version\0\0\0"sv);
     CHECK(receive_all(idle[0].get(), 20s).starts_with("0\n"));
   }
-  CHECK(eventually([&] { return open_files() == files; }));
+  CHECK(eventually([&] { return open_files() <= files; }));
 }
 
 TEST_CASE("another user is turned away without a word, root is served") {
