@@ -165,8 +165,9 @@ class Thread {
   std::shared_ptr<detail::ThreadRecord> record_;
 };
 
-/// Makes the threads of executors and scopes: a function that runs what it is given on a new thread and returns
-/// that thread, started (Builder::start(), factory()) or not (Builder::unstarted(), as Java's factories).
+/// Makes the threads of executors and scopes: a function that runs what it is given on a new thread and
+/// returns that thread, started (Builder::start(), factory()) or not (Builder::unstarted(), as Java's
+/// factories).
 using ThreadFactory = std::function<Thread(std::function<void()>)>;
 
 /// Collects a thread's properties, then starts it. start() may be called again: the counter of name(prefix,
