@@ -169,12 +169,6 @@ void LockCore::release_contended() noexcept {
 }
 
 void LockCore::release_notified() noexcept {
-  // Into the queue while nobody can enter it by the lock being free, so that they take it in the order in
-  // which they were notified.
-  for (ConditionNode* node = notified_.head; node != nullptr; node = node->next) {
-    if (node->take(ConditionNode::Way::Queued)) queue_.append(*node->thread);
-    sync_point();
-  }
   // A few are kept alive until the lock is free, since they may then take it, leave and end before we wake
   // them; of a crowd, those beyond are woken while the lock is still held, where none of them can leave.
   std::array<std::shared_ptr<ThreadRecord>, 8> threads;
@@ -218,6 +212,10 @@ void LockCore::notify_one(ConditionList& list) {
   if (node == nullptr) return;
   list.remove(*node);
   notified_.append(*node);
+  // Into the queue at once, where nobody can have his turn while we hold the lock: so that they take it in
+  // the order in which they were notified, even one that wakes for no reason before we let it go.
+  if (node->take(ConditionNode::Way::Queued)) queue_.append(*node->thread);
+  sync_point();
   node->notified.store(true, std::memory_order_release);
 }
 
