@@ -51,6 +51,7 @@ class ThreadDumper {
   void walk_own_stack(std::size_t i, const detail::WalkRegisters& registers);
   void find_deadlocks();
   void sample_running(const std::vector<std::size_t>& running);
+  void show_mounted(std::size_t thread, std::size_t carrier);
   void take_sample(std::size_t i, const detail::ThreadSample& sample);
   bool read_blocked_call(std::size_t i);
   bool walk_blocked(std::size_t i, const detail::BlockedCall& call, std::uint64_t switches);

@@ -68,6 +68,12 @@ bool ThreadDumper::read_blocked_call(std::size_t i) {
   return is_read;
 }
 
+void ThreadDumper::show_mounted(std::size_t thread, std::size_t carrier) {
+  dump_.threads_[thread].carrier = dump_.threads_[carrier].id;
+  dump_.threads_[thread].os_tid = dump_.threads_[carrier].os_tid;
+  dump_.threads_[carrier].stack_missing = "runs its virtual thread";
+}
+
 // Without a signal only two of its registers are known: where a function keeps its frame in another one, the
 // stack is cut.
 bool ThreadDumper::walk_blocked(std::size_t i, const detail::BlockedCall& call, std::uint64_t switches) {
@@ -84,11 +90,7 @@ bool ThreadDumper::walk_blocked(std::size_t i, const detail::BlockedCall& call, 
       detail::copy_blocked_stack(dump_.threads_[i].os_tid, call.stack_pointer,
                                  on_stack ? record->stack_high.load(kRelaxed) : 0, switches, buffer_);
   if (stack.size == 0) return false;
-  if (whose != i) {
-    dump_.threads_[whose].carrier = dump_.threads_[i].id;
-    dump_.threads_[whose].os_tid = dump_.threads_[i].os_tid;
-    dump_.threads_[i].stack_missing = "runs its virtual thread";
-  }
+  if (whose != i) show_mounted(whose, i);
   WalkRegisters registers;
   registers.set(WalkRegisters::kRip, call.program_counter);
   registers.set(WalkRegisters::kRsp, call.stack_pointer);
@@ -107,9 +109,7 @@ void ThreadDumper::take_sample(std::size_t i, const detail::ThreadSample& sample
     if (!other) return;
     whose = *other;
     dump_.threads_[i].carrying = sample.record_id;
-    dump_.threads_[whose].carrier = dump_.threads_[i].id;
-    dump_.threads_[whose].os_tid = dump_.threads_[i].os_tid;
-    dump_.threads_[i].stack_missing = "runs its virtual thread";
+    show_mounted(whose, i);
     if (pending_[whose].frame_count > 0) return;  // it was parked when it was read: that is a whole picture
   }
   // It may have parked since: then its wait and its state are worth more than the sample.
